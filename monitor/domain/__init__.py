@@ -1,0 +1,1 @@
+"""The record model, from feed to inbox: frozen, declared once, derived everywhere else."""

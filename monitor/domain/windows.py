@@ -1,0 +1,91 @@
+"""Buckets of event time, and what was counted in them."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Literal, NamedTuple
+
+from pydantic import NonNegativeInt
+
+from monitor.domain.record import Record, UtcDatetime
+
+BUCKET_S = 300
+"""Width of the finest bucket, in seconds; every other resolution is a multiple of it."""
+
+RESOLUTIONS_S: dict[str, int] = {"5m": BUCKET_S, "1h": 3600, "1d": 86400}
+
+KeyKind = Literal["all", "topic", "source"]
+
+
+class Key(NamedTuple):
+    """What is counted: everything, a topic or a source."""
+
+    kind: KeyKind
+    name: str
+
+    def __str__(self) -> str:
+        return self.name if self.kind == "all" else f"{self.kind}:{self.name}"
+
+
+ALL = Key("all", "all")
+
+
+def bucket_start(moment: datetime, width_s: int = BUCKET_S) -> datetime:
+    """Start of the half-open bucket [start, start + width) that holds `moment`.
+
+    Buckets are aligned to the Unix epoch, so days are UTC days and no clock change moves them.
+    """
+    epoch_s = int(moment.timestamp() // width_s) * width_s
+    return datetime.fromtimestamp(epoch_s, UTC)
+
+
+class WindowStats(Record):
+    """Counts of one key over the half-open window [start, end) of event time.
+
+    Units: `positive` ... `unlabelled` in articles; `polarity_micro` is the sum over labelled articles of positive
+        minus negative probability, in millionths (an integer, so that sums do not depend on their order).
+    """
+
+    key: Key
+    start: UtcDatetime
+    end: UtcDatetime
+    positive: NonNegativeInt = 0
+    neutral: NonNegativeInt = 0
+    negative: NonNegativeInt = 0
+    unlabelled: NonNegativeInt = 0
+    polarity_micro: int = 0
+
+    @property
+    def labelled(self) -> int:
+        return self.positive + self.neutral + self.negative
+
+    @property
+    def articles(self) -> int:
+        return self.labelled + self.unlabelled
+
+    @property
+    def mean_polarity(self) -> float | None:
+        """In [-1, 1]; None where nothing was labelled."""
+        return self.polarity_micro / 1e6 / self.labelled if self.labelled else None
+
+    @property
+    def negative_share(self) -> float | None:
+        """In [0, 1]; None where nothing was labelled."""
+        return self.negative / self.labelled if self.labelled else None
+
+
+def total(key: Key, start: datetime, end: datetime, parts: Iterable[WindowStats]) -> WindowStats:
+    """The sum of some of a key's buckets, as the window [start, end)."""
+    sums = dict.fromkeys(("positive", "neutral", "negative", "unlabelled", "polarity_micro"), 0)
+    for part in parts:
+        for name in sums:
+            sums[name] += getattr(part, name)
+    return WindowStats(key=key, start=start, end=end, **sums)
+
+
+def window(end: datetime, length: timedelta) -> tuple[datetime, datetime]:
+    """The window of whole buckets that ends with the bucket holding `end`, open or not, and is at most `length` long.
+
+    The newest bucket counts as it fills, so a detector need not wait for it to close.
+    """
+    closing = bucket_start(end) + timedelta(seconds=BUCKET_S)
+    return closing - length, closing

@@ -1,0 +1,72 @@
+"""HTTP to addresses that outsiders choose: an address guard, and the headers that say when to come again."""
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx
+
+from monitor.errors import FetchError, Reason
+
+_MAX_RETRY_AFTER_S = 86_400.0
+_MAX_AGE = re.compile(r"(?:^|[,\s])max-age\s*=\s*\"?(\d{1,9})", re.IGNORECASE)
+
+
+def client(*, allow_private_addresses: bool, user_agent: str, max_redirects: int = 0) -> httpx.AsyncClient:
+    """An HTTP client that looks at every address it is connected to before it sends anything.
+
+    Looking after the connection is made, not when the name is resolved, leaves no moment in which the name could be
+    made to mean another address. Follows at most `max_redirects`, and each of them is looked at as well.
+    """
+    guard = {} if allow_private_addresses else {"trace": _refuse_private}
+
+    async def add_guard(request: httpx.Request) -> None:
+        request.extensions.update(guard)
+
+    return httpx.AsyncClient(
+        headers={"User-Agent": user_agent},
+        follow_redirects=max_redirects > 0,
+        max_redirects=max_redirects,
+        event_hooks={"request": [add_guard]},
+        # A proxy from the environment would make the connection in our place, past the guard.
+        trust_env=allow_private_addresses,
+    )
+
+
+async def _refuse_private(event: str, given: Mapping[str, Any]) -> None:
+    if event != "connection.connect_tcp.complete":
+        return
+    stream = given["return_value"]
+    host = stream.get_extra_info("server_addr")[0]
+    address = ipaddress.ip_address(host.split("%")[0])
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    if not address.is_global or address.is_multicast:
+        await stream.aclose()
+        raise FetchError(Reason.REFUSED_ADDRESS, "a private address; http.allow_private_addresses allows it")
+
+
+def max_age_s(headers: Mapping[str, str]) -> float | None:
+    """How long a response says it stays fresh, in seconds: Cache-Control's max-age (RFC 9111, 5.2.2.1)."""
+    found = _MAX_AGE.search(headers.get("cache-control", ""))
+    return float(found.group(1)) if found else None
+
+
+def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
+    """How long a response asks to be left alone, in seconds, at most a day; None where it does not say.
+
+    Source: Retry-After as seconds or as a date, RFC 9110, 10.2.3.
+    """
+    value = headers.get("retry-after", "").strip()
+    if value.isascii() and value.isdigit():
+        return min(float(value[:9]), _MAX_RETRY_AFTER_S)
+    try:
+        moment = parsedate_to_datetime(value)
+    except (ValueError, OverflowError):
+        return None
+    # "-0000" and asctime name no zone; HTTP means UTC.
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    return min(max(0.0, (moment - now).total_seconds()), _MAX_RETRY_AFTER_S)

@@ -1,0 +1,64 @@
+"""Plugins: a source, classifier, detector or channel is one file, and the file's name is its `kind` in config.toml."""
+
+import importlib
+import pkgutil
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, SecretStr, model_validator
+
+
+class PluginConfig(BaseModel):
+    """Base of every plugin's `Config`.
+
+    A secret `x` may be given as `x_file`, the path of a file that holds it, so that config.toml needs to hold none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    kind: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_secret_files(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        resolved = dict(given)
+        for name, field in cls.model_fields.items():
+            path = resolved.pop(f"{name}_file", None) if _is_secret(field.annotation) else None
+            if path is None:
+                continue
+            if name in resolved:
+                raise ValueError(f"both {name} and {name}_file are given; expected one of them")
+            try:
+                resolved[name] = Path(path).read_text(encoding="utf-8").strip()
+            except OSError as error:
+                raise ValueError(f"{name}_file: cannot read {path}: {error.strerror}") from error
+        return resolved
+
+    @classmethod
+    def example(cls, *, secret: str = "example") -> Self:
+        """A valid configuration, for contract tests and documentation; `secret` fills every secret field."""
+        raise NotImplementedError
+
+
+def _is_secret(annotation: Any) -> bool:
+    return annotation is SecretStr or SecretStr in getattr(annotation, "__args__", ())
+
+
+def kinds(package: str) -> list[str]:
+    """The kinds a package offers, sorted; modules whose name starts with an underscore are not plugins."""
+    parent = importlib.import_module(package)
+    return sorted(module.name for module in pkgutil.iter_modules(parent.__path__) if not module.name.startswith("_"))
+
+
+def load(package: str, kind: str) -> ModuleType:
+    """The plugin's module.
+
+    Raises: LookupError, naming the kinds that exist.
+    """
+    known = kinds(package)
+    if kind not in known:
+        raise LookupError(f"unknown kind {kind!r}; expected one of: {', '.join(known)}")
+    return importlib.import_module(f"{package}.{kind}")

@@ -1,0 +1,311 @@
+"""Settings: config.toml section by section, read once. The environment beats the file, the file beats the default."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from monitor import plugins
+from monitor.domain.spikes import Severity
+from monitor.domain.windows import KeyKind
+from monitor.errors import ConfigError, Mistake
+from monitor.plugins import PluginConfig
+
+ENV_PREFIX = "MONITOR_"
+_NOT_SETTINGS = frozenset({"MONITOR_CONFIG"})
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """Base of the sections of config.toml: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LogSettings(Section):
+    """How the daemon logs."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least severe line that is written")
+    json_lines: bool | None = Field(None, description="JSON lines; unset: JSON unless standard error is a terminal")
+
+
+class DatabaseSettings(Section):
+    """Where articles, labels, trends, spikes and notifications are kept."""
+
+    url: str | None = Field(None, description="SQLAlchemy URL; unset: SQLite in data_dir")
+    retention_days: Annotated[int, Field(ge=0)] = Field(
+        0, description="articles, their labels and 5-minute buckets older than this are deleted; 0 keeps all"
+    )
+
+
+class BusSettings(Section):
+    """The log that joins the stages."""
+
+    kind: Literal["embedded"] = Field("embedded", description="embedded: a durable log in one SQLite file")
+    partitions: PositiveInt = Field(4, description="partitions of each stream; fixed once the log exists")
+    retention_h: PositiveFloat = Field(
+        48, description="hours for which records are kept once every group has read them"
+    )
+
+
+class HttpSettings(Section):
+    """How feeds are fetched."""
+
+    user_agent: str = Field(
+        "News Monitor ops@example.org",
+        description="sent with every request; the SEC and others ask for a contact address here",
+    )
+    timeout_s: PositiveFloat = Field(20, description="limit for one whole fetch, redirects included")
+    max_body_bytes: PositiveInt = Field(8_000_000, description="limit of one body, counted after decompression")
+    max_redirects: Annotated[int, Field(ge=0)] = Field(5, description="redirects followed in one fetch")
+    concurrency: PositiveInt = Field(16, description="fetches under way at once")
+    per_host: PositiveInt = Field(2, description="fetches under way at once on one host")
+    allow_private_addresses: bool = Field(
+        False, description="also fetch from loopback, private and link-local addresses"
+    )
+
+
+class IngestSettings(Section):
+    """When feeds are polled, and which entries are taken."""
+
+    interval_s: PositiveFloat = Field(300, description="poll interval of a feed that names none")
+    min_interval_s: PositiveFloat = Field(30, description="no feed is polled more often, whatever it asks for")
+    max_interval_s: PositiveFloat = Field(86_400, description="no feed waits longer, whatever it asks for")
+    jitter: Fraction = Field(0.1, description="share of the interval by which polls are spread at random")
+    max_age_days: PositiveFloat = Field(
+        30, description="a publisher's date older than this is not believed: the fetch time is used instead"
+    )
+    future_tolerance_s: NonNegativeFloat = Field(
+        300, description="a publisher's date further ahead than this is not believed"
+    )
+    parse_timeout_s: PositiveFloat = Field(30, description="limit for parsing one body")
+    parsers: PositiveInt = Field(1, description="processes that parse bodies, beside the event loop")
+
+
+class ClassifySettings(Section):
+    """How articles are labelled."""
+
+    languages: frozenset[str] = Field(
+        frozenset({"en"}), description="languages the model knows; articles in others are stored, not labelled"
+    )
+    max_batch: PositiveInt = Field(256, description="most articles labelled in one call")
+
+
+class AggregateSettings(Section):
+    """How labelled articles are stored and counted."""
+
+    max_batch: PositiveInt = Field(500, description="most articles stored in one transaction")
+    show_headlines: PositiveInt = Field(20, description="new articles are logged one by one in batches up to this size")
+
+
+class DetectSettings(Section):
+    """When trends are looked at, and on which keys."""
+
+    tick_s: PositiveFloat = Field(30, description="seconds between two looks")
+    keys: frozenset[KeyKind] = Field(frozenset({"all", "topic"}), description="kinds of key that are watched")
+    warmup_h: NonNegativeFloat = Field(168, description="hours the daemon must have watched before any spike is stated")
+    history_days: PositiveFloat = Field(60, description="days of trends a detector learns from at start")
+    horizons_min: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = Field(
+        (30, 120), description="lengths of the windows that are scored, in minutes, multiples of 5"
+    )
+    min_stories: PositiveInt = Field(4, description="least distinct negative stories in a spike")
+    min_sources: PositiveInt = Field(1, description="least distinct sources of these stories")
+    threshold: PositiveFloat = Field(4.0, description="score at which a spike is stated, in standard deviations")
+
+    @field_validator("horizons_min")
+    @classmethod
+    def _whole_buckets(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if any(minutes % 5 for minutes in value):
+            raise ValueError("expected multiples of 5")
+        return tuple(sorted(value))
+
+
+class AlertSettings(Section):
+    """Who hears of spikes."""
+
+    min_severity: Severity = Field(Severity.WARNING, description="spikes below this are stored but not sent")
+    group_wait_s: NonNegativeFloat = Field(
+        30, description="wait after the first spike of a group for others to join it"
+    )
+    group_interval_s: NonNegativeFloat = Field(
+        300, description="wait after a message before the group's next spikes are sent"
+    )
+    story_memory_h: PositiveFloat = Field(
+        24, description="a spike made of stories already sent within this time is not sent again"
+    )
+    expire_h: PositiveFloat = Field(72, description="a notification not delivered within this time is given up")
+    allow_private_addresses: bool = Field(
+        False, description="webhooks may also go to loopback, private and link-local addresses"
+    )
+    channels: dict[str, Any] = Field(default_factory=dict, description="one table per channel, [alerts.channels.NAME]")
+
+
+class DaemonSettings(Section):
+    """How the daemon starts and stops."""
+
+    drain_s: PositiveFloat = Field(20, description="limit for each stage to finish its work when asked to stop")
+    heartbeat_s: PositiveFloat = Field(5, description="seconds between two reports of each stage's health")
+
+
+_mistakes: ContextVar[list[Mistake] | None] = ContextVar("_mistakes", default=None)
+_toml_file: ContextVar[Path | None] = ContextVar("_toml_file", default=None)
+
+
+class Settings(BaseSettings):
+    """All settings. Use `load`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    data_dir: Path = Field(Path("data"), description="folder of the log and the database, relative to config.toml")
+    log: LogSettings = LogSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    bus: BusSettings = BusSettings()
+    http: HttpSettings = HttpSettings()
+    ingest: IngestSettings = IngestSettings()
+    feeds: dict[str, Any] = Field(default_factory=dict, description="one table per feed, [feeds.NAME]")
+    classifier: Any = Field({"kind": "lexicon"}, validate_default=True, description="the model that labels")
+    classify: ClassifySettings = ClassifySettings()
+    aggregate: AggregateSettings = AggregateSettings()
+    detector: Any = Field({"kind": "negative_binomial"}, validate_default=True, description="what scores trends")
+    detect: DetectSettings = DetectSettings()
+    alerts: AlertSettings = AlertSettings()
+    daemon: DaemonSettings = DaemonSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # there are no .env files
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # nor secret folders
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        path = _toml_file.get()
+        files = () if path is None else (TomlConfigSettingsSource(settings_cls, toml_file=path),)
+        return (init_settings, env_settings, *files)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolve_plugins(cls, given: Any) -> Any:
+        """Replaces the table of every plugin by that plugin's own Config, and collects what is wrong in it."""
+        resolved = dict(given)
+        for field, package in (("classifier", "pipelines.classify.models"), ("detector", "pipelines.detect.detectors")):
+            table = resolved.get(field, cls.model_fields[field].default)
+            resolved[field] = _plugin(field, package, table)
+        feeds = resolved.get("feeds", {})
+        if isinstance(feeds, dict):
+            resolved["feeds"] = {
+                name: _plugin(f"feeds.{name}", "pipelines.ingest.sources", table, default_kind="feed")
+                for name, table in feeds.items()
+            }
+        alerts = resolved.get("alerts", {})
+        if isinstance(alerts, dict) and isinstance(alerts.get("channels", {}), dict):
+            channels = {
+                name: _plugin(f"alerts.channels.{name}", "alerts.channels", table)
+                for name, table in alerts.get("channels", {}).items()
+            }
+            resolved["alerts"] = {**alerts, "channels": channels}
+        return resolved
+
+
+def _plugin(where: str, package: str, table: Any, default_kind: str | None = None) -> PluginConfig | None:
+    if isinstance(table, PluginConfig):
+        return table
+    found = _mistakes.get()
+    if found is None:
+        found = []
+    if not isinstance(table, dict):
+        found.append(Mistake(where, f"expected a table with a kind; got {table!r:.40}"))
+        return None
+    kind = table.get("kind", default_kind)
+    try:
+        module = plugins.load(package, str(kind))
+    except LookupError as error:
+        found.append(Mistake(f"{where}.kind", str(error)))
+        return None
+    try:
+        config: PluginConfig = module.Config.model_validate({**table, "kind": kind})
+    except ValidationError as error:
+        found.extend(_explain(error, where))
+        return None
+    return config
+
+
+def _explain(error: ValidationError, prefix: str = "") -> list[Mistake]:
+    """Each mistake with its key and what was expected; values are not repeated, one of them may be a secret."""
+    mistakes = []
+    for detail in error.errors(include_input=False, include_url=False):
+        key = ".".join([*([prefix] if prefix else []), *(str(part) for part in detail["loc"])])
+        expected = "unknown key" if detail["type"] == "extra_forbidden" else detail["msg"]
+        mistakes.append(Mistake(key or "config.toml", expected.removeprefix("Value error, ")))
+    return mistakes
+
+
+def _unknown_variables(environment: Mapping[str, str]) -> list[Mistake]:
+    known = set(Settings.model_fields)
+    return [
+        Mistake(name, "unknown environment variable; expected MONITOR_SECTION__KEY")
+        for name in sorted(environment)
+        if name.startswith(ENV_PREFIX)
+        and name not in _NOT_SETTINGS
+        and not name.startswith("MONITOR_TEST_")
+        and name.removeprefix(ENV_PREFIX).split("__")[0].lower() not in known
+    ]
+
+
+def find_config(given: Path | None) -> Path:
+    """The configuration file: the one given, else the one named in MONITOR_CONFIG, else ./config.toml.
+
+    Raises: ConfigError, if there is no such file.
+    """
+    path = given or Path(os.environ.get("MONITOR_CONFIG", "config.toml"))
+    if not path.is_file():
+        raise ConfigError(str(path), [Mistake("config", "no such file; pass --config or set MONITOR_CONFIG")])
+    return path
+
+
+def load(path: Path) -> Settings:
+    """Reads the configuration file and the environment.
+
+    Raises: ConfigError, with every mistake in them.
+    """
+    found: list[Mistake] = _unknown_variables(os.environ)
+    mistakes_token, file_token = _mistakes.set(found), _toml_file.set(path)
+    settings: Settings | None = None
+    try:
+        settings = Settings()
+    except tomllib.TOMLDecodeError as error:
+        found.append(Mistake("config.toml", f"not TOML: {error}"))
+    except ValidationError as error:
+        found.extend(_explain(error))
+    except (OSError, ValueError) as error:
+        found.append(Mistake("config.toml", str(error)))
+    finally:
+        _mistakes.reset(mistakes_token)
+        _toml_file.reset(file_token)
+    if found or settings is None:
+        raise ConfigError(str(path), sorted(set(found)))
+    base = path.resolve().parent
+    return settings.model_copy(update={"data_dir": (base / settings.data_dir).resolve()})
