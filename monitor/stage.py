@@ -1,0 +1,203 @@
+"""The one loop every stage runs: consume, process, publish, commit."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Literal, NamedTuple, ParamSpec, Protocol, TypeVar
+
+import structlog
+
+from monitor.bus.bus import Bus, Consumer, Message, Received
+from monitor.bus.streams import Stream
+from monitor.clock import Clock
+from monitor.domain.dead_letters import DeadLetter
+from monitor.domain.record import encode, fingerprint
+from monitor.errors import InvariantError, Reason, RecordError, RemoteError
+
+log = structlog.get_logger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_POLL_S = 1.0
+_FIRST_RETRY_S = 0.5
+_LAST_RETRY_S = 30.0
+
+
+class Vital:
+    """How a component fares: written by itself, read by the heartbeat."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.state: Literal["ok", "retrying", "stopped"] = "ok"
+        self.detail: str | None = None
+        self.since: datetime = clock.now()
+
+    def set(self, state: Literal["ok", "retrying", "stopped"], detail: str | None = None) -> None:
+        if state != self.state:
+            self.since = self._clock.now()
+        self.state, self.detail = state, detail
+
+
+class Component(Protocol):
+    """A part of the daemon. `run` works until cancelled, or until `drain` has let it finish."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def vital(self) -> Vital: ...
+
+    async def run(self) -> None: ...
+
+    async def drain(self) -> None:
+        """Takes no more work in, and returns when what was taken in is done. May be called twice, or before `run`."""
+        ...
+
+
+class Rejected(NamedTuple):
+    """A message that could not be processed, and why."""
+
+    message: Received
+    error: RecordError
+
+
+class Outcome(NamedTuple):
+    """What became of a batch: what goes on the next stream, and what could not be processed."""
+
+    results: Sequence[Message] = ()
+    rejected: Sequence[Rejected] = ()
+
+
+class Processor(Protocol):
+    """What a stage does with a batch. May be given the same batch twice, and must then change nothing."""
+
+    async def process(self, batch: Sequence[Received]) -> Outcome:
+        """Raises: RemoteError, to be given the batch again later."""
+        ...
+
+
+def dead_letter(
+    stage: str, error: RecordError, now: datetime, *, key: str, value: bytes, stream: Stream | None = None
+) -> DeadLetter:
+    """The dead letter of a record; the same record failing again at the same stage has the same id."""
+    return DeadLetter(
+        id=fingerprint("dead letter", stage, str(stream), key, value.hex()),
+        stage=stage,
+        stream=stream,
+        key=key,
+        value=value,
+        reason=error.reason,
+        detail=error.detail[:2000],
+        failed_at=now,
+    )
+
+
+class Stage:
+    """Runs one processor at least once over every message of its group.
+
+    Order: process, publish the results, publish the dead letters, commit; so whatever dies in between, the batch
+    comes again. A batch that a remote failure stopped is retried for as long as it takes; nothing overtakes it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        inbox: Consumer,
+        bus: Bus,
+        outbox: Stream | None,
+        processor: Processor,
+        clock: Clock,
+        max_batch: int,
+    ) -> None:
+        self.name = name
+        self.vital = Vital(clock)
+        self._inbox = inbox
+        self._bus = bus
+        self._outbox = outbox
+        self._processor = processor
+        self._clock = clock
+        self._max_batch = max_batch
+        self.rejected = 0
+        self._draining = False
+        self._running = False
+        self._idle = asyncio.Event()
+
+    async def run(self) -> None:
+        self._running = True
+        self._idle.clear()
+        try:
+            while not self._draining:
+                await self._step(_POLL_S)
+            await self.catch_up()
+        finally:
+            self._running = False
+            self._idle.set()
+
+    async def catch_up(self) -> None:
+        """Works until its stream holds nothing more for it."""
+        while await self._step(timeout_s=0):
+            pass
+
+    async def drain(self) -> None:
+        self._draining = True
+        if self._running:
+            await self._idle.wait()
+
+    async def _step(self, timeout_s: float) -> bool:
+        """Takes one batch all the way; False if none came."""
+        batch = await self._retry(self._inbox.poll, self._max_batch, timeout_s=timeout_s)
+        if batch:
+            await self._retry(self._finish, batch)
+        return bool(batch)
+
+    async def _finish(self, batch: Sequence[Received]) -> None:
+        outcome = await self._process(batch)
+        if outcome.results and self._outbox is not None:
+            await self._bus.publish(self._outbox, outcome.results)
+        if outcome.rejected:
+            now = self._clock.now()
+            letters = [
+                dead_letter(
+                    self.name, rejected.error, now,
+                    key=rejected.message.key, value=rejected.message.value, stream=rejected.message.stream,
+                )
+                for rejected in outcome.rejected
+            ]  # fmt: skip
+            await self._bus.publish(Stream.DEAD_LETTERS, [Message(self.name, encode(letter)) for letter in letters])
+            self.rejected += len(letters)
+            log.warning("records_rejected", stage=self.name, rows=len(letters), reason=str(letters[0].reason))
+        await self._inbox.commit()
+
+    async def _process(self, batch: Sequence[Received]) -> Outcome:
+        try:
+            return await self._processor.process(batch)
+        except (RemoteError, InvariantError):
+            raise
+        except Exception as error:  # a record may break code that expected another one: find it, and go on
+            if len(batch) > 1:
+                parts = [await self._process([message]) for message in batch]
+                return Outcome(
+                    [result for part in parts for result in part.results],
+                    [rejected for part in parts for rejected in part.rejected],
+                )
+            log.exception("record_broke_stage", stage=self.name, key=batch[0].key)
+            return Outcome(
+                rejected=[Rejected(batch[0], RecordError(Reason.INVALID, f"{type(error).__name__}: {error}"))]
+            )
+
+    async def _retry(self, call: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        pause_s = _FIRST_RETRY_S
+        while True:
+            try:
+                result = await call(*args, **kwargs)
+            except RemoteError as error:
+                self.vital.set("retrying", str(error))
+                log.warning("stage_retries", stage=self.name, error=str(error), pause_s=pause_s)
+                await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
+                pause_s = min(_LAST_RETRY_S, 2 * pause_s)
+            else:
+                self.vital.set("ok")
+                return result

@@ -1,0 +1,318 @@
+"""Articles, their labels, and the trends counted from them: written in one transaction."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Row, and_, delete, func, select
+
+from monitor.domain.article import Article
+from monitor.domain.labels import LabelledArticle, Sentiment
+from monitor.domain.spikes import StoryEvidence
+from monitor.domain.windows import ALL, BUCKET_S, RESOLUTIONS_S, Key, KeyKind, WindowStats, bucket_start
+from monitor.storage import tables as t
+from monitor.storage.database import Database
+
+_COUNTS = ("positive", "neutral", "negative", "unlabelled", "polarity_micro")
+
+
+class Headline(NamedTuple):
+    """An article with the label that is counted; topic and what follows None where it has none.
+
+    Units: probability of the sentiment named, in [0, 1].
+    """
+
+    article: Article
+    topic: str | None
+    sentiment: str | None
+    probability: float | None
+    model_version: str | None
+
+
+class NegativeEvidence(NamedTuple):
+    """The distinct negative stories of a window, the most widely carried first, and how many sources carried them."""
+
+    stories: list[StoryEvidence]
+    sources: int
+
+
+def keys_of(labelled: LabelledArticle) -> list[Key]:
+    """The keys an article counts on."""
+    keys = [ALL, Key("source", labelled.article.source)]
+    if labelled.label is not None:
+        keys.append(Key("topic", labelled.label.top_topic))
+    return keys
+
+
+class Articles:
+    """Articles, labels and trends."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, batch: Sequence[LabelledArticle]) -> list[LabelledArticle]:
+        """Stores and counts those that are not stored yet; tells which these were, in order.
+
+        Buckets only ever grow by articles that this transaction inserted, so whatever comes twice counts once.
+        Raises: StoreError; then nothing was stored.
+        """
+        first: dict[str, LabelledArticle] = {}
+        for labelled in batch:
+            first.setdefault(labelled.article.id, labelled)
+        if not first:
+            return []
+        async with self._database.write() as connection:
+            insert = self._database.insert(t.article).on_conflict_do_nothing().returning(t.article.c.id)
+            rows = [_article_row(labelled) for labelled in first.values()]
+            inserted = set((await connection.execute(insert, rows)).scalars())
+            new = [labelled for key, labelled in first.items() if key in inserted]
+            labels = [row for labelled in batch if (row := _label_row(labelled)) is not None]
+            if labels:
+                await connection.execute(self._database.insert(t.label).on_conflict_do_nothing(), labels)
+            if new:
+                upsert = self._database.insert(t.trend)
+                upsert = upsert.on_conflict_do_update(
+                    index_elements=list(t.trend.primary_key),
+                    set_={name: t.trend.c[name] + upsert.excluded[name] for name in _COUNTS},
+                )
+                await connection.execute(upsert, count(new))
+        return new
+
+    async def known(self, ids: Sequence[str]) -> set[str]:
+        """Which of these article ids are stored."""
+        found: set[str] = set()
+        async with self._database.read() as connection:
+            for start in range(0, len(ids), 500):
+                query = select(t.article.c.id).where(t.article.c.id.in_(ids[start : start + 500]))
+                found.update((await connection.execute(query)).scalars())
+        return found
+
+    async def totals(self) -> dict[str, int]:
+        """Articles stored, and of these labelled."""
+        query = select(func.count(), func.count(t.article.c.model_version)).select_from(t.article)
+        async with self._database.read() as connection:
+            stored, labelled = (await connection.execute(query)).one()
+        return {"articles": stored, "labelled": labelled, "unlabelled": stored - labelled}
+
+    async def watched_since(self, until: datetime) -> datetime | None:
+        """When the first article came in, of those that had by `until`; None if none had."""
+        query = select(func.min(t.article.c.fetched_at)).where(t.article.c.fetched_at <= until)
+        async with self._database.read() as connection:
+            first: datetime | None = await connection.scalar(query)
+        return first
+
+    async def headlines(
+        self,
+        *,
+        limit: int,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        topic: str | None = None,
+        sentiment: str | None = None,
+        source: str | None = None,
+    ) -> list[Headline]:
+        """The newest first; ties by id."""
+        conditions: list[ColumnElement[bool]] = []
+        if since is not None:
+            conditions.append(t.article.c.published_at >= since)
+        if until is not None:
+            conditions.append(t.article.c.published_at < until)
+        if topic is not None:
+            conditions.append(t.label.c.topic == topic)
+        if sentiment is not None:
+            conditions.append(t.label.c.sentiment == sentiment)
+        if source is not None:
+            conditions.append(t.article.c.source == source)
+        query = (
+            select(
+                t.article,
+                t.label.c.topic,
+                t.label.c.sentiment,
+                t.label.c.negative,
+                t.label.c.neutral,
+                t.label.c.positive,
+            )
+            .outerjoin(t.label, _COUNTED)
+            .where(*conditions)
+            .order_by(t.article.c.published_at.desc(), t.article.c.id)
+            .limit(limit)
+        )
+        async with self._database.read() as connection:
+            return [_headline(row) for row in await connection.execute(query)]
+
+    async def trends(
+        self,
+        *,
+        resolution: str = "5m",
+        since: datetime | None = None,
+        until: datetime | None = None,
+        kinds: Iterable[KeyKind] | None = None,
+        key: str | None = None,
+        limit: int | None = None,
+        newest_first: bool = False,
+    ) -> list[WindowStats]:
+        """Stored buckets that start in [since, until), by start, then key."""
+        width_s = RESOLUTIONS_S[resolution]
+        start = t.trend.c.bucket_start
+        conditions = [t.trend.c.resolution_s == width_s]
+        if since is not None:
+            conditions.append(start >= since)
+        if until is not None:
+            conditions.append(start < until)
+        if kinds is not None:
+            conditions.append(t.trend.c.key_kind.in_(sorted(kinds)))
+        if key is not None:
+            conditions.append(t.trend.c.key == key)
+        order = start.desc() if newest_first else start
+        query = select(t.trend).where(*conditions).order_by(order, t.trend.c.key_kind, t.trend.c.key).limit(limit)
+        async with self._database.read() as connection:
+            return [_bucket(row, width_s) for row in await connection.execute(query)]
+
+    async def buckets_with_negatives(self, start: datetime, end: datetime) -> list[datetime]:
+        """Starts of the 5-minute buckets in [start, end) that hold any negative article, in order."""
+        query = select(t.trend.c.bucket_start).where(
+            t.trend.c.resolution_s == BUCKET_S,
+            t.trend.c.key_kind == ALL.kind,
+            t.trend.c.bucket_start >= start,
+            t.trend.c.bucket_start < end,
+            t.trend.c.negative > 0,
+        )
+        async with self._database.read() as connection:
+            return list((await connection.execute(query.order_by(t.trend.c.bucket_start))).scalars())
+
+    async def negative_stories(self, key: Key, start: datetime, end: datetime) -> NegativeEvidence:
+        """The negative stories of a key in [start, end) of event time."""
+        conditions = [
+            t.article.c.published_at >= start,
+            t.article.c.published_at < end,
+            t.label.c.sentiment == Sentiment.NEGATIVE,
+        ]
+        if key.kind == "topic":
+            conditions.append(t.label.c.topic == key.name)
+        elif key.kind == "source":
+            conditions.append(t.article.c.source == key.name)
+        query = (
+            select(t.article, t.label.c.topic, t.label.c.negative)
+            .join(t.label, _COUNTED)
+            .where(*conditions)
+            .order_by(t.article.c.published_at, t.article.c.id)
+        )
+        stories: dict[str, list[Row[Any]]] = defaultdict(list)
+        async with self._database.read() as connection:
+            for row in await connection.execute(query):
+                stories[row.story_id].append(row)
+        evidence = [_evidence(rows) for rows in stories.values()]
+        evidence.sort(key=lambda story: (-story.sources, -story.articles, -story.probability, story.article_id))
+        return NegativeEvidence(evidence, len({row.source for rows in stories.values() for row in rows}))
+
+    async def recount(self, resolution: str = "5m") -> list[WindowStats]:
+        """The trends counted anew from articles and labels: equal to `trends` unless something is wrong."""
+        width_s = RESOLUTIONS_S[resolution]
+        query = select(t.article.c.source, t.article.c.published_at, t.label).outerjoin(t.label, _COUNTED)
+        sums: dict[tuple[datetime, Key], dict[str, int]] = defaultdict(lambda: dict.fromkeys(_COUNTS, 0))
+        async with self._database.read() as connection:
+            for row in await connection.execute(query):
+                keys = [ALL, Key("source", row.source)] + ([] if row.topic is None else [Key("topic", row.topic)])
+                for key in keys:
+                    counts = sums[bucket_start(row.published_at, width_s), key]
+                    counts[row.sentiment or "unlabelled"] += 1
+                    if row.sentiment is not None:
+                        counts["polarity_micro"] += micro(row.positive - row.negative)
+        return [
+            WindowStats(key=key, start=start, end=_end(start, width_s), **counts)
+            for (start, key), counts in sorted(sums.items())
+        ]
+
+    async def delete_before(self, cutoff: datetime) -> int:
+        """Deletes articles published before `cutoff`, their labels and 5-minute buckets; hours and days stay."""
+        async with self._database.write() as connection:
+            result = await connection.execute(delete(t.article).where(t.article.c.published_at < cutoff))
+            await connection.execute(
+                delete(t.trend).where(t.trend.c.resolution_s == BUCKET_S, t.trend.c.bucket_start < cutoff)
+            )
+        return result.rowcount
+
+
+_COUNTED = and_(t.label.c.article_id == t.article.c.id, t.label.c.model_version == t.article.c.model_version)
+
+
+def count(batch: Sequence[LabelledArticle]) -> list[dict[str, object]]:
+    """Rows to add to the trend table, one per resolution, bucket and key, in the order of its primary key.
+
+    All writers upsert in this one order, so two transactions never wait for each other in a circle.
+    """
+    sums: dict[tuple[int, datetime, Key], dict[str, int]] = defaultdict(lambda: dict.fromkeys(_COUNTS, 0))
+    for labelled in batch:
+        sentiment = "unlabelled" if labelled.label is None else str(labelled.label.top_sentiment)
+        polarity_micro = 0 if labelled.label is None else micro(labelled.label.polarity)
+        keys = keys_of(labelled)
+        for width_s in RESOLUTIONS_S.values():
+            start = bucket_start(labelled.article.published_at, width_s)
+            for key in keys:
+                counts = sums[width_s, start, key]
+                counts[sentiment] += 1
+                counts["polarity_micro"] += polarity_micro
+    return [
+        {"resolution_s": width_s, "bucket_start": start, "key_kind": key.kind, "key": key.name, **counts}
+        for (width_s, start, key), counts in sorted(sums.items())
+    ]
+
+
+def micro(polarity: float) -> int:
+    """Polarity in whole millionths, so that sums are exact in any order."""
+    return round(polarity * 1e6)
+
+
+def _article_row(labelled: LabelledArticle) -> dict[str, object]:
+    version = None if labelled.label is None else labelled.label.model_version
+    return {**dict(labelled.article), "model_version": version}
+
+
+def _label_row(labelled: LabelledArticle) -> dict[str, object] | None:
+    label = labelled.label
+    if label is None:
+        return None
+    return {
+        "article_id": labelled.article.id,
+        "model_version": label.model_version,
+        "topic": str(label.top_topic),
+        "sentiment": str(label.top_sentiment),
+        **{str(sentiment): label.sentiment.get(sentiment, 0.0) for sentiment in Sentiment},
+        "topics": {str(topic): probability for topic, probability in label.topic.items()},
+    }
+
+
+def _article(row: Row[Any]) -> Article:
+    return Article(**{name: getattr(row, name) for name in Article.model_fields})
+
+
+def _headline(row: Row[Any]) -> Headline:
+    probability = None if row.sentiment is None else float(getattr(row, row.sentiment))
+    return Headline(_article(row), row.topic, row.sentiment, probability, row.model_version)
+
+
+def _bucket(row: Row[Any], width_s: int) -> WindowStats:
+    counts = {name: getattr(row, name) for name in _COUNTS}
+    start = row.bucket_start
+    return WindowStats(key=Key(row.key_kind, row.key), start=start, end=_end(start, width_s), **counts)
+
+
+def _end(start: datetime, width_s: int) -> datetime:
+    return start + timedelta(seconds=width_s)
+
+
+def _evidence(rows: Sequence[Row[Any]]) -> StoryEvidence:
+    earliest = rows[0]
+    return StoryEvidence(
+        story_id=earliest.story_id,
+        article_id=earliest.id,
+        title=earliest.title,
+        url=earliest.url,
+        source=earliest.source,
+        published_at=earliest.published_at,
+        topic=earliest.topic,
+        probability=earliest.negative,
+        articles=len(rows),
+        sources=len({row.source for row in rows}),
+    )

@@ -1,0 +1,35 @@
+"""Everything that is kept, over one database."""
+
+from monitor.storage.alerts import Alerts
+from monitor.storage.articles import Articles
+from monitor.storage.database import Database
+from monitor.storage.feeds import Feeds
+from monitor.storage.ops import DeadLetters, Health
+from monitor.storage.spikes import Spikes
+
+
+class Store:
+    """The tables, grouped by who writes them.
+
+    Raises: StoreError from every call, if the database cannot be read or written.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.articles = Articles(database)
+        self.feeds = Feeds(database)
+        self.spikes = Spikes(database)
+        self.alerts = Alerts(database)
+        self.dead_letters = DeadLetters(database)
+        self.health = Health(database)
+
+    @classmethod
+    async def open(cls, url: str) -> "Store":
+        """Connects, and brings the schema up to date.
+
+        Raises: ConfigError, if the URL cannot be used; StoreError, if the database cannot.
+        """
+        return cls(await Database.open(url))
+
+    async def aclose(self) -> None:
+        await self._database.aclose()

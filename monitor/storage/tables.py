@@ -1,0 +1,216 @@
+"""The schema as the code uses it. Migrations make it, and the views with the stable names that analysts query."""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+
+class Utc(TypeDecorator[datetime]):
+    """A moment: aware and in UTC on this side, whatever the database makes of it."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a naive datetime; every time is aware")
+        moment = value.astimezone(UTC)
+        # SQLite keeps text and drops the zone: what is stored is UTC.
+        return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+article = Table(
+    "article",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("story_id", String(32), nullable=False),
+    Column("source", Text, nullable=False),
+    Column("guid", Text),
+    Column("url", Text),
+    Column("title", Text, nullable=False),
+    Column("summary", Text, nullable=False),
+    Column("language", String(8), nullable=False),
+    Column("declared_language", Text),
+    Column("published_at", Utc, nullable=False),
+    Column("time_basis", String(9), nullable=False),
+    Column("fetched_at", Utc, nullable=False),
+    # The version whose label the trend tables count; NULL: counted as unlabelled.
+    Column("model_version", Text),
+    Index(None, "published_at"),
+    Index(None, "source", "published_at"),
+    Index(None, "story_id"),
+)
+
+label = Table(
+    "label",
+    metadata,
+    Column("article_id", ForeignKey("article.id", ondelete="CASCADE"), primary_key=True),
+    Column("model_version", Text, primary_key=True),
+    Column("topic", Text, nullable=False),
+    Column("sentiment", String(8), nullable=False),
+    Column("negative", Float, nullable=False),
+    Column("neutral", Float, nullable=False),
+    Column("positive", Float, nullable=False),
+    Column("topics", JSON, nullable=False),
+)
+
+trend = Table(
+    "trend",
+    metadata,
+    Column("resolution_s", Integer, primary_key=True, autoincrement=False),
+    Column("bucket_start", Utc, primary_key=True),
+    Column("key_kind", String(8), primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("positive", Integer, nullable=False),
+    Column("neutral", Integer, nullable=False),
+    Column("negative", Integer, nullable=False),
+    Column("unlabelled", Integer, nullable=False),
+    Column("polarity_micro", BigInteger, nullable=False),
+)
+
+feed = Table(
+    "feed",
+    metadata,
+    Column("name", Text, primary_key=True),
+    # A feed given another address starts afresh: the validators and the cursor belong to the old one.
+    Column("url", Text, nullable=False),
+    Column("cursor", JSON, nullable=False),
+    Column("next_poll_at", Utc),
+    Column("last_polled_at", Utc),
+    Column("last_success_at", Utc),
+    Column("last_new_at", Utc),
+    Column("failures", Integer, nullable=False),
+    Column("reason", String(32)),
+    Column("detail", Text),
+    Column("moved_to", Text),
+    Column("parked", Boolean, nullable=False),
+    Column("articles", Integer, nullable=False),
+)
+
+spike = Table(
+    "spike",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("key_kind", String(8), nullable=False),
+    Column("key", Text, nullable=False),
+    Column("window_start", Utc, nullable=False),
+    Column("window_end", Utc, nullable=False),
+    Column("detected_at", Utc, nullable=False),
+    Column("observed", Integer, nullable=False),
+    Column("total", Integer, nullable=False),
+    Column("expected", Float, nullable=False),
+    Column("score", Float, nullable=False),
+    Column("severity", String(8), nullable=False),
+    Column("sources", Integer, nullable=False),
+    Column("detector", Text, nullable=False),
+    Column("state", String(8), nullable=False),
+    Column("stories", JSON, nullable=False),
+    # The last tick at which the key still scored half the threshold: a spike resolves a while after it.
+    Column("last_high_at", Utc, nullable=False),
+    Column("resolved_at", Utc),
+    # The outbox: NULL until the record is on the bus.
+    Column("published_at", Utc),
+    Index(None, "detected_at"),
+    Index(None, "key_kind", "key", "detected_at"),
+)
+
+alert = Table(
+    "alert",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("group_key", Text, nullable=False),
+    Column("opened_at", Utc, nullable=False),
+    # When the group's waiting spikes are sent; NULL: done.
+    Column("due_at", Utc),
+    Column("sent_at", Utc),
+    Column("outcome", Text),
+    Index(None, "group_key", "opened_at"),
+)
+
+alert_spike = Table(
+    "alert_spike",
+    metadata,
+    Column("spike_id", String(32), primary_key=True),
+    Column("alert_id", ForeignKey("alert.id", ondelete="CASCADE"), nullable=False),
+    Column("body", JSON, nullable=False),
+    Index(None, "alert_id"),
+)
+
+notification = Table(
+    "notification",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("alert_id", ForeignKey("alert.id", ondelete="CASCADE"), nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("recipient", Text, nullable=False),
+    Column("created_at", Utc, nullable=False),
+    Column("expires_at", Utc, nullable=False),
+    Column("body", JSON, nullable=False),
+    Column("state", String(9), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_attempt_at", Utc),
+    Column("delivered_at", Utc),
+    Column("reason", String(32)),
+    Column("detail", Text),
+    Index(None, "state", "next_attempt_at"),
+    Index(None, "alert_id"),
+)
+
+dead_letter = Table(
+    "dead_letter",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("stage", String(32), nullable=False),
+    # The stream to put the original bytes on again; NULL: it never was on one.
+    Column("stream", String(32)),
+    Column("key", Text, nullable=False),
+    Column("value", LargeBinary, nullable=False),
+    Column("reason", String(32), nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("failed_at", Utc, nullable=False),
+    Column("replayed_at", Utc),
+    Index(None, "failed_at"),
+)
+
+component = Table(
+    "component",
+    metadata,
+    Column("process", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("state", String(8), nullable=False),
+    Column("detail", Text),
+    Column("since", Utc, nullable=False),
+    Column("heartbeat_at", Utc, nullable=False),
+)
