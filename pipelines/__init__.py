@@ -1,0 +1,1 @@
+"""What is happening? Facts: ingest, classify, aggregate, detect."""

@@ -1,0 +1,1 @@
+"""Stores labelled articles and counts them."""

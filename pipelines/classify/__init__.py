@@ -1,0 +1,1 @@
+"""Labels articles with topic and sentiment."""

@@ -1,0 +1,1 @@
+"""Looks for negative spikes in what was counted."""

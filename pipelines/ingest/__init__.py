@@ -1,0 +1,1 @@
+"""Brings news in: fetch, normalise, identify, drop what is known."""

@@ -1,0 +1,178 @@
+"""Fetches one body over HTTP: bounded in time and size, conditional, polite to hosts."""
+
+import asyncio
+import zlib
+from collections import defaultdict
+from typing import NamedTuple
+
+import httpx
+
+from monitor.clock import Clock
+from monitor.errors import FetchError, Reason
+from monitor.http import max_age_s, retry_after_s
+from monitor.settings import HttpSettings
+
+_PERMANENT = frozenset({301, 308})
+_ACCEPT = (
+    "application/atom+xml, application/rss+xml, application/rdf+xml, application/feed+json,"
+    " application/xml;q=0.9, text/xml;q=0.9, application/json;q=0.9, */*;q=0.5"
+)
+
+
+class Validators(NamedTuple):
+    """What a server gave to ask for a body only if it changed (RFC 9110, 8.8)."""
+
+    etag: str | None = None
+    last_modified: str | None = None
+
+
+class Fetched(NamedTuple):
+    """A response. `body` None: not modified. `moved_to`: where permanent redirects led. Units: `max_age_s` seconds."""
+
+    body: bytes | None
+    url: str
+    content_type: str
+    validators: Validators
+    max_age_s: float | None
+    moved_to: str | None
+
+
+class Fetcher:
+    """Shares one client, and its limits, among all feeds of a process."""
+
+    def __init__(self, http: httpx.AsyncClient, settings: HttpSettings, clock: Clock) -> None:
+        self._http = http
+        self._settings = settings
+        self._clock = clock
+        self._slots = asyncio.Semaphore(settings.concurrency)
+        self._host_slots: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(settings.per_host))
+
+    async def fetch(self, url: str, validators: Validators) -> Fetched:
+        """Raises: FetchError."""
+        try:
+            host = httpx.URL(url).host
+        except httpx.InvalidURL as error:
+            raise FetchError(Reason.CLIENT_ERROR, f"not a URL: {error}") from error
+        async with self._host_slots[host], self._slots:
+            try:
+                async with asyncio.timeout(self._settings.timeout_s):
+                    return await self._fetch(url, validators)
+            except (TimeoutError, httpx.TimeoutException) as error:
+                raise FetchError(Reason.TIMEOUT, f"no whole answer within {self._settings.timeout_s:g} s") from error
+            except httpx.TooManyRedirects as error:
+                limit = self._settings.max_redirects
+                raise FetchError(Reason.REDIRECT_LOOP, f"more than {limit} redirects") from error
+            except httpx.UnsupportedProtocol as error:
+                raise FetchError(Reason.CLIENT_ERROR, f"expected an http or https URL: {error}") from error
+            except (httpx.RemoteProtocolError, httpx.DecodingError, zlib.error) as error:
+                raise FetchError(Reason.PROTOCOL, str(error)) from error
+            except httpx.TransportError as error:
+                raise FetchError(Reason.UNREACHABLE, str(error) or type(error).__name__) from error
+
+    async def _fetch(self, url: str, validators: Validators) -> Fetched:
+        headers = {"Accept": _ACCEPT, "Accept-Encoding": "gzip, deflate"}
+        if validators.etag:
+            headers["If-None-Match"] = validators.etag
+        if validators.last_modified:
+            headers["If-Modified-Since"] = validators.last_modified
+        async with self._http.stream("GET", url, headers=headers, timeout=self._settings.timeout_s) as response:
+            if response.status_code != httpx.codes.NOT_MODIFIED:
+                self._refuse_status(response)
+            body = None if response.status_code == httpx.codes.NOT_MODIFIED else await self._read(response)
+            return Fetched(
+                body=body,
+                url=str(response.url),
+                content_type=response.headers.get("content-type", ""),
+                # A 304 may carry newer validators, or none: then the old ones still hold (RFC 9111, 4.3.4).
+                validators=Validators(
+                    response.headers.get("etag") or (validators.etag if body is None else None),
+                    response.headers.get("last-modified") or (validators.last_modified if body is None else None),
+                ),
+                max_age_s=max_age_s(response.headers),
+                moved_to=_moved_to(response),
+            )
+
+    def _refuse_status(self, response: httpx.Response) -> None:
+        status = response.status_code
+        if response.is_success:
+            return
+        reason = {
+            401: Reason.AUTH,
+            403: Reason.AUTH,
+            407: Reason.AUTH,
+            408: Reason.TIMEOUT,
+            410: Reason.GONE,
+            429: Reason.RATE_LIMITED,
+        }.get(status, Reason.SERVER_ERROR if response.is_server_error else Reason.CLIENT_ERROR)
+        after_s = retry_after_s(response.headers, self._clock.now())
+        raise FetchError(reason, f"HTTP {status} {response.reason_phrase}".strip(), retry_after_s=after_s)
+
+    async def _read(self, response: httpx.Response) -> bytes:
+        encoding = response.headers.get("content-encoding", "").strip().lower()
+        if encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
+            raise FetchError(Reason.PROTOCOL, f"content-encoding {encoding!r}, which was not asked for")
+        body = Inflating(self._settings.max_body_bytes) if encoding not in ("", "identity") else None
+        plain = bytearray()
+        async for chunk in response.aiter_raw():
+            plain += chunk if body is None else body.feed(chunk)
+            if len(plain) > self._settings.max_body_bytes:
+                raise _too_large(self._settings.max_body_bytes)
+        return bounded(bytes(plain), self._settings.max_body_bytes)
+
+
+def bounded(body: bytes, limit: int) -> bytes:
+    """A body within `limit` bytes, decompressed if it is a gzip file served as such.
+
+    Raises: FetchError, if it is larger or broken.
+    """
+    if len(body) > limit:
+        raise _too_large(limit)
+    if not body.startswith(b"\x1f\x8b"):
+        return body
+    try:
+        return Inflating(limit).feed(body)
+    except zlib.error as error:
+        raise FetchError(Reason.MALFORMED, f"broken gzip file: {error}") from error
+
+
+class Inflating:
+    """Decompresses gzip, zlib or raw deflate, never beyond `limit` bytes: a bomb is cut before it goes off.
+
+    Raises: FetchError, if there is more; zlib.error, if it is none of these.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._size = 0
+        self._inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+        self._first = True
+
+    def feed(self, chunk: bytes) -> bytes:
+        room = self._limit - self._size + 1
+        try:
+            plain = self._inflate.decompress(chunk, room)
+        except zlib.error:
+            if not self._first:
+                raise
+            # "deflate" means zlib by the standard, but some servers send the bare stream.
+            self._inflate = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+            plain = self._inflate.decompress(chunk, room)
+        self._first = False
+        self._size += len(plain)
+        if self._size > self._limit:
+            raise _too_large(self._limit)
+        return plain
+
+
+def _too_large(limit: int) -> FetchError:
+    return FetchError(Reason.TOO_LARGE, f"more than {limit} bytes; http.max_body_bytes allows more")
+
+
+def _moved_to(response: httpx.Response) -> str | None:
+    """Where a permanent redirect leads; a chain is permanent up to its first temporary step."""
+    moved: str | None = None
+    for step in response.history:
+        if step.status_code not in _PERMANENT or step.next_request is None:
+            break
+        moved = str(step.next_request.url)
+    return moved

@@ -1,0 +1,96 @@
+"""The way in, for feeds and archives alike: normalise, drop what is known, publish."""
+
+import json
+from collections import OrderedDict
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import anyio.to_thread
+
+from monitor.bus.bus import Bus, Message
+from monitor.bus.streams import Stream
+from monitor.domain.article import Article
+from monitor.domain.dead_letters import DeadLetter
+from monitor.domain.record import encode
+from monitor.errors import RecordError
+from monitor.stage import dead_letter
+from monitor.storage.store import Store
+from pipelines.ingest.normalise import Plausibility, article, without_repeated_guids
+from pipelines.ingest.source import Entry, Refused
+
+STAGE = "ingest"
+_MEMORY = 50_000
+
+
+class Taken(NamedTuple):
+    """What became of some entries. `published` + `duplicates` + `refused` is their number.
+
+    `repeated_guids`: how many guids were not believed, because different entries shared them.
+    """
+
+    published: int
+    duplicates: int
+    refused: int
+    repeated_guids: int
+
+
+class Arrival(NamedTuple):
+    """An entry, the source it counts for, and when it was fetched."""
+
+    entry: Entry
+    source: str
+    fetched_at: datetime
+
+
+class Intake:
+    """Publishes each article once, as far as it can tell: the tables make sure of it later.
+
+    What was published but is not stored yet is remembered by the last 50,000 ids; what is stored, by the table.
+    """
+
+    def __init__(self, bus: Bus, store: Store, plausibility: Plausibility) -> None:
+        self._bus = bus
+        self._store = store
+        self._plausibility = plausibility
+        self._recent: OrderedDict[str, None] = OrderedDict()
+
+    async def take(self, arrivals: Sequence[Arrival], refused: Sequence[Refused], now: datetime) -> Taken:
+        """Durable on return: what is neither stored nor known is on the bus, and what was refused is a dead letter.
+
+        Raises: BusError, StoreError; then call again, nothing is doubled by it.
+        """
+        entries, repeated = without_repeated_guids([arrival.entry for arrival in arrivals])
+        articles, letters = await anyio.to_thread.run_sync(self._normalise, arrivals, entries, now)
+        letters += [dead_letter(STAGE, item.error, now, key=STAGE, value=item.raw) for item in refused]
+        fresh = {item.id: item for item in articles if item.id not in self._recent}
+        for known in await self._store.articles.known(list(fresh)):
+            del fresh[known]
+            self._remember(known)
+        await self._bus.publish(Stream.ARTICLES, [Message(item.id, encode(item)) for item in fresh.values()])
+        await self._bus.publish(Stream.DEAD_LETTERS, [Message(STAGE, encode(letter)) for letter in letters])
+        for published in fresh:
+            self._remember(published)
+        return Taken(len(fresh), len(articles) - len(fresh), len(letters), len(repeated))
+
+    def _normalise(
+        self, arrivals: Sequence[Arrival], entries: Sequence[Entry], now: datetime
+    ) -> tuple[list[Article], list[DeadLetter]]:
+        articles: list[Article] = []
+        letters: list[DeadLetter] = []
+        for arrival, entry in zip(arrivals, entries, strict=True):
+            try:
+                articles.append(
+                    article(
+                        entry, source=arrival.source, fetched_at=arrival.fetched_at, plausibility=self._plausibility
+                    )
+                )
+            except RecordError as error:
+                raw = json.dumps(entry.raw, ensure_ascii=False).encode("utf-8", "surrogatepass")
+                letters.append(dead_letter(STAGE, error, now, key=arrival.source, value=raw))
+        return articles, letters
+
+    def _remember(self, article_id: str) -> None:
+        self._recent[article_id] = None
+        if len(self._recent) > _MEMORY:
+            self._recent.popitem(last=False)

@@ -1,0 +1,217 @@
+"""Polls the feeds, each in its own rhythm, and hands what they bring to the intake."""
+
+import asyncio
+import random
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from monitor.clock import Clock
+from monitor.errors import BusError, FetchError, Reason, StoreError
+from monitor.settings import IngestSettings
+from monitor.stage import Vital
+from monitor.storage.feeds import FeedState
+from monitor.storage.store import Store
+from pipelines.ingest.intake import Arrival, Intake
+from pipelines.ingest.source import Poll, Source, SourceConfig
+
+log = structlog.get_logger(__name__)
+
+_FIRST_POLLS_WITHIN_S = 3.0
+_STORAGE_RETRY_S = 5.0
+
+
+class Ingest:
+    """One job per feed. A feed that fails backs off alone; a feed that is gone is parked.
+
+    Every poll, good or bad, leaves the feed's health and the time of the next poll in the database.
+    """
+
+    name = "ingest"
+
+    def __init__(
+        self,
+        feeds: Mapping[str, tuple[SourceConfig, Source]],
+        *,
+        intake: Intake,
+        store: Store,
+        clock: Clock,
+        settings: IngestSettings,
+    ) -> None:
+        self.vital = Vital(clock)
+        self._feeds = feeds
+        self._intake = intake
+        self._store = store
+        self._clock = clock
+        self._settings = settings
+        self._scheduler = AsyncIOScheduler(timezone=UTC)
+        self._polling: set[asyncio.Task[None]] = set()
+        self._states: dict[str, FeedState] = {}
+        self._draining = False
+        self._stopped = asyncio.Event()
+
+    async def run(self) -> None:
+        await self._load_states()
+        now = self._clock.now()
+        for name, state in self._states.items():
+            if state.parked:
+                log.warning("feed_parked", feed=name, reason=state.reason, detail=state.detail)
+                continue
+            # At start every feed may be due at once: spread them, so that no host meets a burst.
+            soonest = now + timedelta(seconds=random.uniform(0, _FIRST_POLLS_WITHIN_S))
+            self._schedule(name, max(state.next_poll_at or soonest, soonest))
+        self._scheduler.start()
+        log.info("ingest_started", feeds=len(self._states))
+        try:
+            await self._stopped.wait()
+        finally:
+            self._scheduler.shutdown(wait=False)
+            for task in self._polling:
+                task.cancel()
+
+    async def drain(self) -> None:
+        self._draining = True
+        if self._scheduler.running:
+            self._scheduler.pause()
+        while self._polling:
+            await asyncio.wait(self._polling)
+        self._stopped.set()
+
+    async def _load_states(self) -> None:
+        while True:
+            try:
+                saved = await self._store.feeds.all()
+            except StoreError as error:
+                self.vital.set("retrying", str(error))
+                await asyncio.sleep(_STORAGE_RETRY_S)
+            else:
+                break
+        self.vital.set("ok")
+        for name, (config, _) in self._feeds.items():
+            state = saved.get(name)
+            if state is None or state.url != config.address:
+                state = FeedState(name=name, url=config.address, cursor={})
+            self._states[name] = state
+
+    def _schedule(self, name: str, at: datetime) -> None:
+        if not self._draining:
+            self._scheduler.add_job(
+                self._start_poll,
+                "date",
+                run_date=at,
+                args=[name],
+                id=name,
+                replace_existing=True,
+                misfire_grace_time=None,
+            )
+
+    async def _start_poll(self, name: str) -> None:
+        # A task of our own rather than the scheduler's: drain() waits for these.
+        task = asyncio.create_task(self._poll(name), name=f"poll {name}")
+        self._polling.add(task)
+        task.add_done_callback(self._polling.discard)
+
+    async def _poll(self, name: str) -> None:
+        with structlog.contextvars.bound_contextvars(feed=name):
+            try:
+                state = await self.poll_once(name)
+            except (BusError, StoreError) as error:
+                self.vital.set("retrying", str(error))
+                log.warning("feed_poll_not_saved", error=str(error))
+                self._schedule(name, self._clock.now() + timedelta(seconds=_STORAGE_RETRY_S))
+                return
+            except Exception as error:  # top of a task: one feed's surprise stays that feed's
+                log.exception("feed_poll_broke")
+                state = await self._save_surprise(name, error)
+            if not state.parked:
+                self._schedule(name, state.next_poll_at or self._clock.now())
+
+    async def _save_surprise(self, name: str, error: Exception) -> FeedState:
+        failure = FetchError(Reason.INVALID, f"{type(error).__name__}: {error}"[:300])
+        state = self._failed(self._states[name], failure, self._clock.now())
+        self._states[name] = state
+        try:
+            await self._store.feeds.save(state)
+        except StoreError as store_error:
+            self.vital.set("retrying", str(store_error))
+        return state
+
+    async def poll_once(self, name: str) -> FeedState:
+        """One poll of one feed: fetch, hand in, save the state. Returns that state.
+
+        The cursor is saved after the articles are on the bus: what dies in between is fetched again.
+        Raises: BusError, StoreError; then the old cursor stands.
+        """
+        config, source = self._feeds[name]
+        before = self._states[name]
+        try:
+            poll = await source.poll(before.cursor)
+        except FetchError as error:
+            state = self._failed(before, error, self._clock.now())
+            log.warning("feed_failed", reason=error.reason, detail=error.detail, failures=state.failures)
+        else:
+            state = await self._succeeded(before, config, poll)
+        await self._store.feeds.save(state)
+        self._states[name] = state
+        self.vital.set("ok")
+        return state
+
+    async def _succeeded(self, before: FeedState, config: SourceConfig, poll: Poll) -> FeedState:
+        now = self._clock.now()
+        arrivals = [Arrival(entry, entry.source or before.name, now) for entry in poll.entries]
+        taken = await self._intake.take(arrivals, poll.refused, now)
+        if poll.entries:
+            log.info("feed_polled", entries=len(poll.entries), new=taken.published, refused=taken.refused)
+        reason, detail = poll.note or (None, None)
+        if not poll.modified and not before.failures:
+            reason, detail = before.reason, before.detail
+        elif taken.repeated_guids:
+            reason, detail = (
+                Reason.MALFORMED,
+                f"{taken.repeated_guids} guids stand for several entries; links used instead",
+            )
+        elif taken.refused:
+            reason, detail = Reason.NO_TEXT, f"{taken.refused} entries refused; see dead-letters list"
+        if poll.moved_to and poll.moved_to != before.moved_to:
+            log.warning("feed_moved", to=poll.moved_to)
+        return before._replace(
+            cursor=poll.cursor,
+            next_poll_at=self._next_poll_at(config, poll.next_at, now),
+            last_polled_at=now,
+            last_success_at=now,
+            last_new_at=now if taken.published else before.last_new_at,
+            failures=0,
+            reason=reason,
+            detail=detail,
+            moved_to=poll.moved_to,
+            articles=before.articles + taken.published,
+        )
+
+    def _next_poll_at(self, config: SourceConfig, asked: datetime | None, now: datetime) -> datetime:
+        wait_s = config.interval_s or self._settings.interval_s
+        if asked is not None:
+            wait_s = max(wait_s, (asked - now).total_seconds())
+        return now + timedelta(seconds=self._spread(self._bounded(wait_s)))
+
+    def _failed(self, before: FeedState, error: FetchError, now: datetime) -> FeedState:
+        config, _ = self._feeds[before.name]
+        failures = before.failures + 1
+        wait_s = self._bounded((config.interval_s or self._settings.interval_s) * 2.0 ** min(failures, 20))
+        wait_s = max(wait_s, error.retry_after_s or 0.0)
+        return before._replace(
+            next_poll_at=now + timedelta(seconds=self._spread(min(wait_s, self._settings.max_interval_s))),
+            last_polled_at=now,
+            failures=failures,
+            reason=error.reason,
+            detail=error.detail[:500],
+            parked=error.reason is Reason.GONE,
+        )
+
+    def _bounded(self, wait_s: float) -> float:
+        return min(max(wait_s, self._settings.min_interval_s), self._settings.max_interval_s)
+
+    def _spread(self, wait_s: float) -> float:
+        # Only ever later: a publisher who names a time means "not before".
+        return wait_s * (1 + random.uniform(0, self._settings.jitter))
