@@ -1,0 +1,1 @@
+"""Who must know, when, how? Policy: rules, grouping, deduplication, delivery."""

@@ -1,0 +1,156 @@
+"""Sends what is due: closes the wait of alerts, and attempts deliveries until they are accepted or given up."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+import structlog
+
+from alerts import retry
+from alerts.channel import Channel
+from alerts.dedup import repeats
+from monitor.clock import Clock
+from monitor.domain.alerts import Alert, Notification
+from monitor.domain.record import fingerprint
+from monitor.errors import DeliveryError, Reason, StoreError
+from monitor.settings import AlertSettings
+from monitor.stage import Vital
+from monitor.storage.alerts import Delivery
+from monitor.storage.store import Store
+
+log = structlog.get_logger(__name__)
+
+_POLL_S = 0.5
+
+
+class Dispatch:
+    """Every step is written down before the next is taken: what dies in between is done again under the same id.
+
+    Channels do not wait for each other: a mail server that hangs holds up mail alone.
+    """
+
+    name = "dispatch"
+
+    def __init__(
+        self,
+        channels: Mapping[str, Channel],
+        *,
+        store: Store,
+        clock: Clock,
+        settings: AlertSettings,
+        deliver: bool = True,
+    ) -> None:
+        self.vital = Vital(clock)
+        self._channels = channels
+        self._store = store
+        self._clock = clock
+        self._settings = settings
+        self._deliver = deliver
+        self._draining = asyncio.Event()
+        self._running = False
+        self._idle = asyncio.Event()
+
+    async def run(self) -> None:
+        self._running = True
+        self._idle.clear()
+        try:
+            while not self._draining.is_set():
+                await self._try_pass()
+                await asyncio.sleep(_POLL_S)
+            await self._try_pass()
+        finally:
+            self._running = False
+            self._idle.set()
+
+    async def drain(self) -> None:
+        self._draining.set()
+        if self._running:
+            await self._idle.wait()
+
+    async def _try_pass(self) -> None:
+        try:
+            failures = await self.dispatch_once()
+        except StoreError as error:
+            self.vital.set("retrying", str(error))
+            log.warning("dispatch_skipped", error=str(error))
+        else:
+            if failures:
+                self.vital.set("retrying", "; ".join(sorted(failures)))
+            else:
+                self.vital.set("ok")
+
+    async def dispatch_once(self) -> set[str]:
+        """One pass over what is due now. Returns which channels failed, and why.
+
+        Raises: StoreError.
+        """
+        for alert in await self._store.alerts.due(self._clock.now()):
+            await self._release(alert)
+        by_channel: dict[str, list[Delivery]] = defaultdict(list)
+        for delivery in await self._store.alerts.to_send(self._clock.now()):
+            by_channel[delivery.notification.channel].append(delivery)
+        failed = await asyncio.gather(*(self._send_all(name, due) for name, due in by_channel.items()))
+        return {failure for failures in failed for failure in failures}
+
+    async def _release(self, alert: Alert) -> None:
+        """Decides what becomes of an alert whose wait is over."""
+        now = self._clock.now()
+        remembered = now - timedelta(hours=self._settings.story_memory_h)
+        outcome = repeats(alert, await self._store.alerts.sent_stories(alert.group_key, remembered))
+        notifications: Sequence[Notification] = ()
+        if outcome is None and not self._deliver:
+            outcome = "not sent: a replay delivers nothing"
+        elif outcome is None:
+            notifications = self._notifications(alert)
+            outcome = f"sent to {len(notifications)}" if notifications else "no channel is enabled"
+        expires_at = now + timedelta(hours=self._settings.expire_h)
+        await self._store.alerts.close(alert, outcome, notifications, now, expires_at)
+        log.info(
+            "alert_released", alert=alert.id, spikes=len(alert.spikes), severity=str(alert.severity), outcome=outcome
+        )
+
+    def _notifications(self, alert: Alert) -> list[Notification]:
+        return [
+            Notification(
+                id=fingerprint("notification", alert.id, name, recipient),
+                channel=name,
+                recipient=recipient,
+                alert=alert,
+                created_at=self._clock.now(),
+            )
+            for name, channel in self._channels.items()
+            for recipient in channel.recipients
+        ]
+
+    async def _send_all(self, name: str, due: Sequence[Delivery]) -> set[str]:
+        failures = set()
+        for delivery in due:
+            after = await self._attempt(self._channels.get(name), delivery)
+            await self._store.alerts.log(after)
+            notification = delivery.notification
+            if after.reason is None:
+                log.info("notification_delivered", notification=notification.id, channel=name, attempts=after.attempts)
+            else:
+                failures.add(f"{name}: {after.reason}")
+                log.warning(
+                    "notification_failed", notification=notification.id, channel=name, attempts=after.attempts,
+                    reason=after.reason, detail=after.detail, next_attempt_at=after.next_attempt_at,
+                    given_up=after.state == "failed",
+                )  # fmt: skip
+        return failures
+
+    async def _attempt(self, channel: Channel | None, delivery: Delivery) -> Delivery:
+        if channel is None:
+            gone = DeliveryError(Reason.INVALID, "this channel is not in the configuration any more")
+            return retry.failed(delivery, gone, self._clock.now())
+        try:
+            await channel.send(delivery.notification)
+        except DeliveryError as error:
+            return retry.failed(delivery, error, self._clock.now())
+        except Exception as error:  # noqa: BLE001  # top of an attempt: one channel's surprise stays that channel's
+            # The text is not logged: it may hold the address, or the secret, that a channel keeps to itself.
+            log.error("channel_broke", channel=delivery.notification.channel, error=type(error).__name__)  # noqa: TRY400
+            surprise = DeliveryError(Reason.PROTOCOL, f"{type(error).__name__} in the channel")
+            return retry.failed(delivery, surprise, self._clock.now())
+        return retry.delivered(delivery, self._clock.now())

@@ -1,0 +1,38 @@
+"""When a delivery that failed is tried again."""
+
+import random
+from datetime import datetime, timedelta
+
+from monitor.errors import DeliveryError
+from monitor.storage.alerts import Delivery
+
+# Source: the schedule recommended by Standard Webhooks 1.0.0, section "Deliverability and reliability".
+_SCHEDULE_S = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
+_JITTER = 0.1
+
+
+def delivered(delivery: Delivery, now: datetime) -> Delivery:
+    """The delivery after an attempt that the other side accepted."""
+    return delivery._replace(
+        state="delivered",
+        attempts=delivery.attempts + 1,
+        delivered_at=now,
+        next_attempt_at=None,
+        reason=None,
+        detail=None,
+    )
+
+
+def failed(delivery: Delivery, error: DeliveryError, now: datetime) -> Delivery:
+    """The delivery after a failed attempt: due again later, or given up where trying again cannot help."""
+    attempts = delivery.attempts + 1
+    wait_s = _SCHEDULE_S[min(attempts, len(_SCHEDULE_S)) - 1] * (1 + random.uniform(0, _JITTER))
+    next_at = now + timedelta(seconds=max(wait_s, error.retry_after_s or 0.0))
+    give_up = not error.retryable or next_at >= delivery.expires_at
+    return delivery._replace(
+        state="failed" if give_up else "pending",
+        attempts=attempts,
+        next_attempt_at=None if give_up else next_at,
+        reason=error.reason,
+        detail=error.detail,
+    )

@@ -1,0 +1,52 @@
+"""Takes spikes from the bus into the alerts that wait to be sent."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import structlog
+
+from alerts.rules import group_key, withheld
+from monitor.bus.bus import Received
+from monitor.clock import Clock
+from monitor.domain.record import decode
+from monitor.domain.spikes import Spike
+from monitor.errors import RecordError
+from monitor.settings import AlertSettings
+from monitor.stage import Outcome, Rejected
+from monitor.storage.store import Store
+
+log = structlog.get_logger(__name__)
+
+
+class Group:
+    """The processor of the alerts stage: rules first, then the group."""
+
+    def __init__(self, store: Store, clock: Clock, settings: AlertSettings) -> None:
+        self._store = store
+        self._clock = clock
+        self._settings = settings
+
+    async def process(self, batch: Sequence[Received]) -> Outcome:
+        rejected: list[Rejected] = []
+        for message in batch:
+            try:
+                spike = decode(Spike, message.value)
+            except RecordError as error:
+                rejected.append(Rejected(message, error))
+                continue
+            if (why := withheld(spike, self._settings)) is not None:
+                log.info("spike_withheld", spike=spike.id, why=why)
+                continue
+            await self._join(spike)
+        return Outcome(rejected=rejected)
+
+    async def _join(self, spike: Spike) -> None:
+        now = self._clock.now()
+        group = group_key(spike)
+        due_at = now + timedelta(seconds=self._settings.group_wait_s)
+        last = await self._store.alerts.last_sent_at(group)
+        if last is not None:
+            due_at = max(due_at, last + timedelta(seconds=self._settings.group_interval_s))
+        alert_id = await self._store.alerts.join(spike, group, now, due_at)
+        if alert_id is not None:
+            log.info("spike_joined_alert", spike=spike.id, alert=alert_id, key=str(spike.key))
