@@ -1,0 +1,334 @@
+"""Joins the parts: the one module that knows every package."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import structlog
+from anyio import CapacityLimiter
+from filelock import FileLock, Timeout
+
+from alerts.channel import Channel, Deps
+from alerts.dispatch import Dispatch
+from alerts.stage import Group
+from monitor import plugins
+from monitor.bus.embedded import EmbeddedBus
+from monitor.bus.streams import Group as ConsumerGroup
+from monitor.bus.streams import Stream
+from monitor.clock import Clock, SystemClock
+from monitor.errors import BusyError, ConfigError, FetchError, InvariantError, Mistake, Reason
+from monitor.housekeeping import Housekeeping
+from monitor.http import client
+from monitor.settings import Settings
+from monitor.stage import Component, Processor, Stage
+from monitor.storage.database import sqlite_url
+from monitor.storage.store import Store
+from pipelines.aggregate.stage import Aggregate, KeepDeadLetters
+from pipelines.classify.classifier import Classifier
+from pipelines.classify.stage import Classify
+from pipelines.detect.stage import Detect
+from pipelines.ingest.fetch import Fetcher, bounded
+from pipelines.ingest.intake import Intake
+from pipelines.ingest.normalise import Plausibility
+from pipelines.ingest.parse import Unreadable, parse
+from pipelines.ingest.source import Poll, Source, SourceConfig, SourceDeps
+from pipelines.ingest.stage import Ingest
+
+log = structlog.get_logger(__name__)
+
+STAGES = ("ingest", "classify", "aggregate", "detect", "alerts")
+"""The stages of the daemon, upstream first."""
+
+
+class Core(NamedTuple):
+    """What every stage shares."""
+
+    settings: Settings
+    store: Store
+    bus: EmbeddedBus
+    clock: Clock
+
+
+def database_url(settings: Settings) -> str:
+    return settings.database.url or sqlite_url(settings.data_dir / "monitor.sqlite3")
+
+
+@contextlib.asynccontextmanager
+async def open_store(settings: Settings) -> AsyncIterator[Store]:
+    """The tables alone, for commands that only read or mark.
+
+    Raises: ConfigError, StoreError.
+    """
+    _make_data_dir(settings.data_dir)
+    store = await Store.open(database_url(settings))
+    try:
+        yield store
+    finally:
+        await store.aclose()
+
+
+@contextlib.asynccontextmanager
+async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
+    """Tables and log. Raises: ConfigError, StoreError, BusError."""
+    async with open_store(settings) as store:
+        bus = await EmbeddedBus.open(
+            settings.data_dir / "bus.sqlite3",
+            partitions=settings.bus.partitions,
+            retention=timedelta(hours=settings.bus.retention_h),
+            clock=SystemClock(),
+        )
+        try:
+            yield Core(settings, store, bus, clock)
+        finally:
+            await bus.aclose()
+
+
+@contextlib.contextmanager
+def claim(data_dir: Path, stages: Collection[str]) -> Iterator[None]:
+    """Holds the right to run these stages on this folder; the system takes it back when the process dies.
+
+    Raises: BusyError, naming the process that holds it.
+    """
+    folder = data_dir / "locks"
+    _make_data_dir(folder)
+    with contextlib.ExitStack() as held:
+        for stage in stages:
+            owner = folder / f"{stage}.pid"
+            try:
+                held.enter_context(FileLock(folder / f"{stage}.lock", timeout=0))
+            except Timeout:
+                pid = owner.read_text(encoding="utf-8").strip() if owner.exists() else "unknown"
+                raise BusyError(
+                    f"{stage} already runs on {data_dir} (process {pid}); stop that process, or set another data_dir"
+                ) from None
+            owner.write_text(str(os.getpid()), encoding="utf-8")
+        yield
+
+
+def build_classifier(settings: Settings) -> Classifier:
+    classifier: Classifier = plugins.load("pipelines.classify.models", settings.classifier.kind).build(
+        settings.classifier
+    )
+    return classifier
+
+
+def build_detect(core: Core) -> Detect:
+    settings = core.settings
+    detector = plugins.load("pipelines.detect.detectors", settings.detector.kind).build(settings.detector)
+    return Detect(detector, store=core.store, bus=core.bus, clock=core.clock, settings=settings.detect)
+
+
+def plausibility(settings: Settings) -> Plausibility:
+    ingest = settings.ingest
+    return Plausibility(timedelta(days=ingest.max_age_days), timedelta(seconds=ingest.future_tolerance_s))
+
+
+def build_intake(core: Core) -> Intake:
+    return Intake(core.bus, core.store, plausibility(core.settings))
+
+
+async def build_stage(
+    core: Core, group: ConsumerGroup, outbox: Stream | None, processor: Processor, max_batch: int
+) -> Stage:
+    return Stage(
+        str(group),
+        inbox=await core.bus.subscribe(group),
+        bus=core.bus,
+        outbox=outbox,
+        processor=processor,
+        clock=core.clock,
+        max_batch=max_batch,
+    )
+
+
+class Middle(NamedTuple):
+    """The stages between the way in and the detector, and what they count."""
+
+    classify: Stage
+    aggregate: Stage
+    dead_letters: Stage
+    counts: Aggregate
+
+
+async def build_classify(core: Core) -> Stage:
+    processor = Classify(await asyncio.to_thread(build_classifier, core.settings), core.settings.classify)
+    return await build_stage(core, ConsumerGroup.CLASSIFY, Stream.LABELLED, processor, core.settings.classify.max_batch)
+
+
+async def build_middle(core: Core) -> Middle:
+    counts = Aggregate(core.store, core.settings.aggregate)
+    batch = core.settings.aggregate.max_batch
+    return Middle(
+        classify=await build_classify(core),
+        aggregate=await build_stage(core, ConsumerGroup.AGGREGATE, None, counts, batch),
+        dead_letters=await build_stage(core, ConsumerGroup.DEAD_LETTERS, None, KeepDeadLetters(core.store), batch),
+        counts=counts,
+    )
+
+
+@contextlib.asynccontextmanager
+async def build_channels(settings: Settings) -> AsyncIterator[dict[str, Channel]]:
+    """The enabled channels by name, with the HTTP client they share."""
+    async with client(
+        allow_private_addresses=settings.alerts.allow_private_addresses, user_agent=settings.http.user_agent
+    ) as http:
+        # Signatures carry the machine's time, in a replay too: receivers refuse others.
+        deps = Deps(http=http, clock=SystemClock())
+        yield {
+            name: plugins.load("alerts.channels", config.kind).build(config, deps)
+            for name, config in settings.alerts.channels.items()
+            if config.enabled
+        }
+
+
+async def build_alerts(core: Core, channels: Mapping[str, Channel], *, deliver: bool = True) -> tuple[Stage, Dispatch]:
+    settings = core.settings.alerts
+    group = Group(core.store, core.clock, settings)
+    stage = await build_stage(core, ConsumerGroup.ALERTS, None, group, max_batch=100)
+    return stage, Dispatch(channels, store=core.store, clock=core.clock, settings=settings, deliver=deliver)
+
+
+@contextlib.asynccontextmanager
+async def source_deps(settings: Settings, clock: Clock) -> AsyncIterator[SourceDeps]:
+    """What sources share: the HTTP client and its limits, and the processes that parse."""
+    async with client(
+        allow_private_addresses=settings.http.allow_private_addresses,
+        user_agent=settings.http.user_agent,
+        max_redirects=settings.http.max_redirects,
+    ) as http:
+        yield SourceDeps(
+            fetcher=Fetcher(http, settings.http, clock),
+            clock=clock,
+            settings=settings.ingest,
+            parsers=CapacityLimiter(settings.ingest.parsers),
+        )
+
+
+@contextlib.asynccontextmanager
+async def build_ingest(core: Core) -> AsyncIterator[Ingest]:
+    """The feeds."""
+    settings = core.settings
+    async with source_deps(settings, core.clock) as deps:
+        feeds: dict[str, tuple[SourceConfig, Source]] = {
+            name: (config, build_source(config, deps)) for name, config in settings.feeds.items() if config.enabled
+        }
+        yield Ingest(feeds, intake=build_intake(core), store=core.store, clock=core.clock, settings=settings.ingest)
+
+
+async def probe(settings: Settings, address: str) -> Poll:
+    """Reads a feed once, from its URL or from a file, as the daemon would; stores nothing.
+
+    Raises: FetchError.
+    """
+    if address.lower().startswith(("http://", "https://")):
+        config = plugins.load("pipelines.ingest.sources", "feed").Config(url=address)
+        async with source_deps(settings, SystemClock()) as deps:
+            return await build_source(config, deps).poll({})
+    path = Path(address)
+    if path.suffixes[-1:] == [".jsonl"] or path.suffixes[-2:] == [".jsonl", ".gz"]:
+        config = plugins.load("pipelines.ingest.sources", "replay").Config(path=path)
+        async with source_deps(settings, SystemClock()) as deps:
+            return await build_source(config, deps).poll({})
+    try:
+        body = await asyncio.to_thread(path.read_bytes)
+    except OSError as error:
+        raise FetchError(
+            Reason.CLIENT_ERROR, f"{path}: {error.strerror}; expected a URL, a file or a feed's name"
+        ) from error
+    parsed = parse(bounded(body, settings.http.max_body_bytes), "", path.as_uri() if path.is_absolute() else "")
+    if isinstance(parsed, Unreadable):
+        raise FetchError(parsed.reason, parsed.detail)
+    return Poll(entries=parsed.entries, cursor={}, note=parsed.note)
+
+
+def build_source(config: SourceConfig, deps: SourceDeps) -> Source:
+    source: Source = plugins.load("pipelines.ingest.sources", config.kind).build(config, deps)
+    return source
+
+
+@contextlib.asynccontextmanager
+async def build(core: Core, stages: Collection[str] = STAGES) -> AsyncIterator[list[Component]]:
+    """The components of these stages, upstream first. What opens halfway is closed if the rest does not open."""
+    async with contextlib.AsyncExitStack() as stack:
+        components: list[Component] = []
+        if "ingest" in stages:
+            components.append(await stack.enter_async_context(build_ingest(core)))
+        if "classify" in stages:
+            components.append(await build_classify(core))
+        if "aggregate" in stages:
+            middle = await build_middle(core)
+            components += [middle.aggregate, middle.dead_letters]
+        if "detect" in stages:
+            components.append(build_detect(core))
+        if "alerts" in stages:
+            channels = await stack.enter_async_context(build_channels(core.settings))
+            components += await build_alerts(core, channels)
+        components.append(
+            Housekeeping(
+                list(components), store=core.store, bus=core.bus, settings=core.settings, keep="aggregate" in stages
+            )
+        )
+        yield components
+
+
+async def serve(components: Sequence[Component], stop: asyncio.Event, *, drain_s: float) -> None:
+    """Runs all components until `stop`; one that fails brings the daemon down, loudly.
+
+    Order is upstream first, so draining in order empties the queues between them. What does not drain within
+    `drain_s` seconds is cancelled: it is still on the bus or in the tables, and comes again at the next start.
+    """
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_run(component, stop), name=component.name) for component in components]
+        await stop.wait()
+        for component, task in zip(components, tasks, strict=True):
+            try:
+                async with asyncio.timeout(drain_s):
+                    await component.drain()
+            except TimeoutError:
+                log.warning("drain_timed_out", component=component.name, drain_s=drain_s)
+            task.cancel()
+
+
+async def _run(component: Component, stop: asyncio.Event) -> None:
+    await component.run()
+    if not stop.is_set():
+        raise InvariantError(f"{component.name} returned before it was asked to stop")
+
+
+async def run_daemon(settings: Settings, stages: Sequence[str] = STAGES) -> None:
+    """Serves until SIGTERM or SIGINT, then drains; the second signal ends the process at once.
+
+    Raises: ConfigError, BusyError, StoreError, BusError before anything starts.
+    """
+    stop = asyncio.Event()
+    _handle_signals(stop)
+    with claim(settings.data_dir, stages):
+        async with open_core(settings, SystemClock()) as core, build(core, stages) as components:
+            log.info("started", stages=list(stages), feeds=len(settings.feeds), data_dir=str(settings.data_dir))
+            await serve(components, stop, drain_s=settings.daemon.drain_s)
+    log.info("stopped")
+
+
+def _handle_signals(stop: asyncio.Event) -> None:
+    def handle(name: str) -> None:
+        if stop.is_set():
+            log.warning("stopping_now", signal=name)
+            # Nothing is lost by it: what was not committed comes again.
+            os._exit(130)
+        log.info("draining", signal=name)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, handle, number.name)
+
+
+def _make_data_dir(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(str(path), [Mistake("data_dir", f"cannot make this folder: {error.strerror}")]) from error

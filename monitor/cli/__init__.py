@@ -1,0 +1,77 @@
+"""The command line: parse, call, print.
+
+Exit codes: 0 done; 1 it could not be done (the text says why); 2 the configuration or the command line is wrong;
+3 another process does this work already; 130 stopped at once by a second signal.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from monitor import __version__
+from monitor.cli import daemon, dead_letters, feeds, label, read
+from monitor.cli.output import errors
+from monitor.errors import BusyError, ConfigError, InvariantError, MonitorError
+
+app = typer.Typer(
+    name="monitor",
+    help="Watches the news: labels topic and sentiment, stores trends, alerts on negative spikes.",
+    epilog="Exit codes: 0 done, 1 could not be done, 2 wrong configuration or usage, 3 already running elsewhere.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for module in (daemon, read, label):
+    module.register(app)
+app.add_typer(feeds.app, name="feeds")
+app.add_typer(dead_letters.app, name="dead-letters")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"monitor {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    context: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="Configuration file; else $MONITOR_CONFIG, else ./config.toml."),
+    ] = None,
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    context.obj = config
+
+
+def main() -> None:
+    """Runs the command line and turns errors into exit codes."""
+    try:
+        app()
+    except BaseExceptionGroup as group:
+        _fail(_first(group))
+    except (MonitorError, BrokenPipeError) as error:
+        _fail(error)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _fail(error: BaseException) -> None:
+    if isinstance(error, BrokenPipeError):  # the reader, `head` for one, has seen enough
+        sys.stderr.close()
+        sys.exit(0)
+    if not isinstance(error, MonitorError):
+        raise error
+    errors.print(f"monitor: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+    if isinstance(error, InvariantError):
+        raise error
+    sys.exit({ConfigError: 2, BusyError: 3}.get(type(error), 1))

@@ -1,0 +1,206 @@
+"""Commands that run something: the daemon, a replay, the demo; and those that look at it."""
+
+import asyncio
+import gzip
+import json
+import shutil
+import signal
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from monitor import app as application
+from monitor.bus.streams import Group
+from monitor.cli.context import settings as load_settings
+from monitor.cli.output import AsJson, console, errors, print_facts, print_json, print_rows
+from monitor.clock import SystemClock
+from monitor.errors import ConfigError, Mistake
+from monitor.replay import Report
+from monitor.replay import replay as play
+from monitor.settings import Settings
+
+_STALE_BEATS = 3
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(run)
+    app.command()(demo)
+    app.command()(replay)
+    app.command()(check)
+    app.command()(status)
+
+
+def run(
+    context: typer.Context,
+    stages: Annotated[
+        list[str] | None, typer.Argument(help=f"Some of: {', '.join(application.STAGES)}. Default: all.")
+    ] = None,
+) -> None:
+    """Run the daemon until SIGTERM or SIGINT; a second signal stops it at once."""
+    unknown = sorted(set(stages or ()) - set(application.STAGES))
+    if unknown:
+        expected = f"unknown: {', '.join(unknown)}; expected some of: {', '.join(application.STAGES)}"
+        raise ConfigError("command line", [Mistake("STAGE", expected)])
+    settings = load_settings(context, quiet=False)
+    chosen = [stage for stage in application.STAGES if not stages or stage in stages]
+    asyncio.run(application.run_daemon(settings, chosen))
+
+
+def demo(
+    calm: Annotated[
+        bool, typer.Option("--calm", help="Publish the same day without the burst: no alert must come.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show the whole chain on loopback: feeds, labels, trends, one e-mail and one signed webhook."""
+    from monitor.demo.run import run_demo
+
+    report = asyncio.run(run_demo(calm=calm, quiet=as_json))
+    if as_json:
+        print_json({**report._asdict(), "as_expected": report.as_expected})
+    else:
+        print_facts("Demo", report.facts())
+    raise typer.Exit(0 if report.as_expected else 1)
+
+
+def replay(
+    context: typer.Context,
+    files: Annotated[list[Path], typer.Argument(help="Archives, .jsonl or .jsonl.gz, in the order of their time.")],
+    speed: Annotated[str, typer.Option(help="How many times real time, or max.")] = "max",
+    deliver: Annotated[
+        bool, typer.Option("--deliver", help="Also send the alerts, through the configured channels.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Play archives through the same stages as the daemon's, on the archives' own clock."""
+    settings = load_settings(context)
+    factor = _speed(speed)
+    total = _count_lines(files)
+
+    async def go() -> Report:
+        stop = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        with Progress(
+            TextColumn("replay"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=errors,
+            transient=True,
+        ) as bar:
+            task = bar.add_task("replay", total=total)
+            return await play(
+                settings, files, speed=factor, deliver=deliver, stop=stop, progress=lambda n: bar.advance(task, n)
+            )
+
+    report = asyncio.run(go())
+    facts = {
+        **report._asdict(),
+        "per_s": report.read / report.took_s if report.took_s else 0.0,
+        "accounted": report.accounted,
+    }
+    if as_json:
+        print_json(facts)
+    else:
+        print_facts("Replay", facts)
+    raise typer.Exit(0 if report.accounted else 1)
+
+
+def _speed(given: str) -> float | None:
+    if given == "max":
+        return None
+    try:
+        factor = float(given)
+    except ValueError:
+        factor = 0.0
+    if not 0 < factor < 1e6:
+        raise ConfigError("command line", [Mistake("--speed", "expected a number above 0, or max")])
+    return factor
+
+
+def _count_lines(files: list[Path]) -> int | None:
+    """For the progress bar only: None where it cannot be told."""
+    try:
+        return sum(
+            sum(1 for line in (gzip.open(file) if file.suffix == ".gz" else file.open("rb")) if line.strip())
+            for file in files
+        )
+    except OSError:
+        return None
+
+
+def check(context: typer.Context, as_json: AsJson = False) -> None:
+    """Check the configuration, and print it as resolved; secrets are hidden."""
+    settings = load_settings(context)
+    resolved = settings.model_dump(mode="json", serialize_as_any=True)
+    if as_json:
+        print_json(resolved)
+        return
+    facts: dict[str, object] = {}
+    for section, value in resolved.items():
+        if section == "feeds":
+            facts["feeds"] = f"{sum(feed['enabled'] for feed in value.values())} enabled of {len(value)}"
+        elif isinstance(value, dict):
+            facts.update({f"{section}.{key}": _plain(item) for key, item in value.items()})
+        else:
+            facts[section] = value
+    print_facts("Configuration: no mistakes", facts)
+
+
+def _plain(value: object) -> object:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
+
+
+def status(context: typer.Context, as_json: AsJson = False) -> None:
+    """Show how each part of the daemon fares, what waits on the bus, and what is stored."""
+    settings = load_settings(context)
+    found = asyncio.run(_status(settings))
+    if as_json:
+        print_json(found)
+        return
+    console.print(f"data folder {settings.data_dir}, {found['free_disk_mb']} MB free", markup=False, highlight=False)
+    columns = ("component", "state", "since", "heartbeat", "process", "detail")
+    print_rows("Components", columns, [[part[name] for name in columns] for part in found["components"]])
+    print_facts("Messages waiting", found["lag"])
+    print_facts("Stored", found["stored"])
+    if not found["components"]:
+        console.print("The daemon has not reported from this data folder; start it with: monitor run")
+
+
+async def _status(settings: Settings) -> dict[str, Any]:
+    async with application.open_core(settings, SystemClock()) as core:
+        now = core.clock.now()
+        stale_after_s = _STALE_BEATS * settings.daemon.heartbeat_s
+        parts = []
+        for part in await core.store.health.all():
+            silent_s = (now - part.heartbeat_at).total_seconds()
+            silent = part.state != "stopped" and silent_s > stale_after_s
+            parts.append(
+                {
+                    "component": part.name,
+                    "state": "silent" if silent else part.state,
+                    "detail": f"no heartbeat for {silent_s:.0f} s" if silent else part.detail,
+                    "since": part.since,
+                    "heartbeat": part.heartbeat_at,
+                    "process": part.process,
+                }
+            )
+        feeds = (await core.store.feeds.all()).values()
+        watched_since = await core.store.articles.watched_since(now)
+        ready_at = None if watched_since is None else watched_since + timedelta(hours=settings.detect.warmup_h)
+        return {
+            "components": parts,
+            "lag": {str(group): await core.bus.lag(group) for group in Group},
+            "stored": {
+                **await core.store.articles.totals(),
+                "dead letters": await core.store.dead_letters.count(),
+                "feeds failing": sum(1 for feed in feeds if feed.failures),
+                "feeds parked": sum(1 for feed in feeds if feed.parked),
+                "spikes are stated from": ready_at,
+            },
+            "free_disk_mb": shutil.disk_usage(settings.data_dir).free // 1_000_000,
+        }

@@ -1,0 +1,82 @@
+"""How commands print: tables for people, JSON for programs."""
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+from pydantic_core import to_json
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from monitor.errors import ConfigError, Mistake
+
+console = Console()
+errors = Console(stderr=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, max=100_000, help="Most rows printed.")]
+
+_SENTIMENT_STYLE = {"negative": "red", "positive": "green"}
+_SPANS = {"m": "minutes", "h": "hours", "d": "days"}
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    sys.stdout.write(to_json(value, indent=2, bytes_mode="base64").decode() + "\n")
+
+
+def print_rows(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table; outside text is printed as it is, never read as markup."""
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    count = 0
+    for row in rows:
+        table.add_row(*(cell if isinstance(cell, Text) else Text(_cell(cell)) for cell in row))
+        count += 1
+    if count:
+        console.print(table)
+    else:
+        console.print(f"{title}: none")
+
+
+def print_facts(title: str, facts: Mapping[str, object]) -> None:
+    """A two-column table."""
+    table = Table(title=title, title_justify="left", show_header=False)
+    for name, value in facts.items():
+        table.add_row(name, Text(_cell(value)))
+    console.print(table)
+
+
+def sentiment(value: str | None) -> Text:
+    return Text(value or "-", style=_SENTIMENT_STYLE.get(value or "", ""))
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def moment(option: str, value: str | None, now: datetime) -> datetime | None:
+    """A time given on the command line: ISO 8601 (UTC unless it names a zone), or a span back from now such as 2h.
+
+    Raises: ConfigError, naming the option.
+    """
+    if value is None:
+        return None
+    try:
+        if value[-1:] in _SPANS and value[:-1].isdigit():
+            return now - timedelta(**{_SPANS[value[-1]]: int(value[:-1])})
+        given = datetime.fromisoformat(value)
+        return given.replace(tzinfo=UTC) if given.tzinfo is None else given.astimezone(UTC)
+    except (ValueError, OverflowError):
+        expected = "expected a time such as 2026-03-10T14:00, or a span back from now such as 30m, 2h or 7d"
+        raise ConfigError("command line", [Mistake(option, expected)]) from None

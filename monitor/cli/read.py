@@ -1,0 +1,228 @@
+"""Commands that only read: what was said, how it went, what stood out, who was told."""
+
+from typing import Annotated
+
+import typer
+
+from monitor.cli.context import with_store
+from monitor.cli.output import AsJson, Limit, moment, print_json, print_rows, sentiment
+from monitor.clock import SystemClock
+from monitor.domain.labels import Sentiment, Topic
+from monitor.domain.windows import RESOLUTIONS_S
+from monitor.errors import ConfigError, Mistake
+from monitor.storage.alerts import Delivery
+
+Since = Annotated[str | None, typer.Option(help="From then on: a time (UTC) or a span back from now, such as 2h.")]
+Until = Annotated[str | None, typer.Option(help="Before then: a time (UTC) or a span back from now.")]
+
+
+def register(app: typer.Typer) -> None:
+    for command in (headlines, trends, spikes, alerts):
+        app.command()(command)
+
+
+def headlines(
+    context: typer.Context,
+    limit: Limit = 20,
+    since: Since = None,
+    until: Until = None,
+    topic: Annotated[str | None, typer.Option(help="Only this topic.")] = None,
+    sentiment_: Annotated[Sentiment | None, typer.Option("--sentiment", help="Only this sentiment.")] = None,
+    source: Annotated[str | None, typer.Option(help="Only this source.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Articles with their labels, the newest first."""
+    now = SystemClock().now()
+    start, end = moment("--since", since, now), moment("--until", until, now)
+    found = with_store(
+        context,
+        lambda store: store.articles.headlines(
+            limit=limit, since=start, until=end, topic=_topic(topic), sentiment=sentiment_, source=source
+        ),
+    )
+    if as_json:
+        print_json(
+            [
+                {**item.article.model_dump(), **{k: v for k, v in item._asdict().items() if k != "article"}}
+                for item in found
+            ]
+        )
+        return
+    print_rows(
+        "Headlines",
+        ("published (UTC)", "source", "sentiment", "topic", "title"),
+        (
+            (
+                item.article.published_at,
+                item.article.source,
+                sentiment(item.sentiment),
+                item.topic or f"not labelled ({item.article.language})",
+                item.article.title,
+            )
+            for item in found
+        ),
+    )
+
+
+def _topic(given: str | None) -> Topic | None:
+    """The topic meant: its name in any case, or the start of it."""
+    if given is None:
+        return None
+    matches = [topic for topic in Topic if topic.casefold().startswith(given.casefold())]
+    exact = [topic for topic in matches if topic.casefold() == given.casefold()]
+    if len(exact or matches) != 1:
+        raise ConfigError("command line", [Mistake("--topic", f"expected one of: {', '.join(Topic)}")])
+    return (exact or matches)[0]
+
+
+def trends(
+    context: typer.Context,
+    key: Annotated[str | None, typer.Argument(help="all, a topic or a source; default: every key.")] = None,
+    resolution: Annotated[str, typer.Option(help=f"Width of a bucket: {', '.join(RESOLUTIONS_S)}.")] = "1h",
+    limit: Limit = 40,
+    since: Since = None,
+    until: Until = None,
+    recount: Annotated[
+        bool, typer.Option("--recount", help="Count anew from the labels, and tell whether it is equal.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Counts by key and bucket, the newest first."""
+    if resolution not in RESOLUTIONS_S:
+        raise ConfigError("command line", [Mistake("--resolution", f"expected one of: {', '.join(RESOLUTIONS_S)}")])
+    if recount:
+        _recount(context, resolution, as_json)
+        return
+    now = SystemClock().now()
+    start, end = moment("--since", since, now), moment("--until", until, now)
+    found = with_store(
+        context,
+        lambda store: store.articles.trends(
+            resolution=resolution, since=start, until=end, key=key, limit=limit, newest_first=True
+        ),
+    )
+    if as_json:
+        print_json(
+            [
+                {**row.model_dump(), "negative_share": row.negative_share, "mean_polarity": row.mean_polarity}
+                for row in found
+            ]
+        )
+        return
+    print_rows(
+        f"Trends, buckets of {resolution}",
+        ("start (UTC)", "key", "positive", "neutral", "negative", "unlabelled", "negative share", "mean polarity"),
+        (
+            (
+                row.start,
+                str(row.key),
+                row.positive,
+                row.neutral,
+                row.negative,
+                row.unlabelled,
+                row.negative_share,
+                row.mean_polarity,
+            )
+            for row in found
+        ),
+    )
+
+
+def _recount(context: typer.Context, resolution: str, as_json: bool) -> None:
+    stored = with_store(context, lambda store: store.articles.trends(resolution=resolution))
+    counted = with_store(context, lambda store: store.articles.recount(resolution))
+    differing = set(stored).symmetric_difference(counted)
+    result = {"resolution": resolution, "stored": len(stored), "recounted": len(counted), "differing": len(differing)}
+    if as_json:
+        print_json({**result, "equal": not differing})
+    else:
+        print_rows("Recount", tuple(result), [tuple(result.values())])
+    raise typer.Exit(1 if differing else 0)
+
+
+def spikes(context: typer.Context, limit: Limit = 20, since: Since = None, as_json: AsJson = False) -> None:
+    """Bursts of negative stories, the newest first."""
+    start = moment("--since", since, SystemClock().now())
+    found = with_store(context, lambda store: store.spikes.latest(limit=limit, since=start))
+    if as_json:
+        print_json([spike.model_dump() for spike in found])
+        return
+    print_rows(
+        "Spikes",
+        (
+            "id",
+            "detected (UTC)",
+            "key",
+            "severity",
+            "state",
+            "negative stories",
+            "expected",
+            "score",
+            "sources",
+            "first story",
+        ),
+        (
+            (
+                spike.id[:8],
+                spike.detected_at,
+                str(spike.key),
+                str(spike.severity),
+                spike.state,
+                f"{spike.observed} of {spike.total}",
+                spike.expected,
+                spike.score,
+                spike.sources,
+                spike.stories[0].title if spike.stories else None,
+            )
+            for spike in found
+        ),
+    )
+
+
+def alerts(context: typer.Context, limit: Limit = 20, as_json: AsJson = False) -> None:
+    """What was told to whom, and why something was not, the newest first."""
+    found = with_store(context, lambda store: store.alerts.latest(limit=limit))
+    if as_json:
+        print_json(
+            [
+                {
+                    **row.alert.model_dump(),
+                    "outcome": row.outcome,
+                    "sent_at": row.sent_at,
+                    "deliveries": [
+                        {
+                            "notification": delivery.notification.id,
+                            "channel": delivery.notification.channel,
+                            "recipient": delivery.notification.recipient,
+                            **{k: v for k, v in delivery._asdict().items() if k != "notification"},
+                        }
+                        for delivery in deliveries
+                    ],
+                }
+                for row, deliveries in found
+            ]
+        )
+        return
+    print_rows(
+        "Alerts",
+        ("id", "opened (UTC)", "severity", "keys", "outcome", "deliveries"),
+        (
+            (
+                row.alert.id[:8],
+                row.alert.opened_at,
+                str(row.alert.severity),
+                ", ".join(str(spike.key) for spike in row.alert.spikes),
+                row.outcome or f"waits until {row.due_at:%H:%M:%S}",
+                "\n".join(_delivery_line(delivery) for delivery in deliveries),
+            )
+            for row, deliveries in found
+        ),
+    )
+
+
+def _delivery_line(delivery: Delivery) -> str:
+    line = f"{delivery.notification.channel} to {delivery.notification.recipient}: {delivery.state}"
+    if delivery.reason is None:
+        return line
+    again = f", again at {delivery.next_attempt_at:%H:%M:%S}" if delivery.next_attempt_at else ""
+    return f"{line} ({delivery.reason}: {delivery.detail}; attempt {delivery.attempts}{again})"
