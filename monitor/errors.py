@@ -72,6 +72,10 @@ class BusyError(MonitorError):
     """Another process already does this work on the same data folder."""
 
 
+class DemoError(MonitorError):
+    """The demo could not be played to its end."""
+
+
 class RemoteError(MonitorError):
     """The other side failed. Retry while `.retryable`, and not before `.retry_after_s` seconds."""
 

@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from monitor import app as application
+from monitor import logs
 from monitor.bus.streams import Group
 from monitor.cli.context import settings as load_settings
-from monitor.cli.output import AsJson, console, errors, print_facts, print_json, print_rows
+from monitor.cli.output import AsJson, console, errors, print_facts, print_json, print_rows, sentiment
 from monitor.clock import SystemClock
+from monitor.demo.run import run_demo
 from monitor.errors import ConfigError, Mistake
 from monitor.replay import Report
 from monitor.replay import replay as play
@@ -56,12 +60,18 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Show the whole chain on loopback: feeds, labels, trends, one e-mail and one signed webhook."""
-    from monitor.demo.run import run_demo
-
-    report = asyncio.run(run_demo(calm=calm, quiet=as_json))
+    logs.configure("ERROR")
+    report = asyncio.run(run_demo(calm=calm, say=lambda text: errors.print(text, markup=False, highlight=False)))
     if as_json:
         print_json({**report._asdict(), "as_expected": report.as_expected})
     else:
+        print_rows(
+            "Latest headlines, labelled",
+            ("sentiment", "topic", "title"),
+            ((sentiment(feeling), topic, title) for title, feeling, topic in report.headlines),
+        )
+        if report.mail:
+            console.print(Panel(Text(report.mail), title="The mail", title_align="left"))
         print_facts("Demo", report.facts())
     raise typer.Exit(0 if report.as_expected else 1)
 

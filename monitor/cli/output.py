@@ -13,7 +13,10 @@ from rich.text import Text
 
 from monitor.errors import ConfigError, Mistake
 
-console = Console()
+_PIPED_WIDTH = 160
+"""Columns of a table that is not printed on a terminal."""
+
+console = Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
 errors = Console(stderr=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

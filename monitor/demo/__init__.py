@@ -1,0 +1,1 @@
+"""The whole chain on loopback: feeds, mail and webhook receiver."""
