@@ -47,6 +47,9 @@ class Dispatch:
         self._clock = clock
         self._settings = settings
         self._deliver = deliver
+        self._unlogged: dict[str, Delivery] = {}
+        self._sending: dict[str, asyncio.Task[None]] = {}
+        self._troubles: dict[str, str] = {}
         self._draining = asyncio.Event()
         self._running = False
         self._idle = asyncio.Event()
@@ -59,7 +62,11 @@ class Dispatch:
                 await self._try_pass()
                 await asyncio.sleep(_POLL_S)
             await self._try_pass()
+            if self._sending:
+                await asyncio.wait(self._sending.values())
         finally:
+            for task in self._sending.values():
+                task.cancel()
             self._running = False
             self._idle.set()
 
@@ -69,29 +76,60 @@ class Dispatch:
             await self._idle.wait()
 
     async def _try_pass(self) -> None:
+        """Starts on what is due; a channel that is still at work is left to it."""
         try:
-            failures = await self.dispatch_once()
+            due = await self._due()
         except StoreError as error:
             self.vital.set("retrying", str(error))
             log.warning("dispatch_skipped", error=str(error))
+            return
+        for name, deliveries in due.items():
+            if name not in self._sending:
+                self._sending[name] = asyncio.create_task(self._try_channel(name, deliveries), name=f"send {name}")
+        if self._troubles:
+            self.vital.set("retrying", "; ".join(f"{name}: {why}" for name, why in sorted(self._troubles.items())))
         else:
-            if failures:
-                self.vital.set("retrying", "; ".join(sorted(failures)))
-            else:
-                self.vital.set("ok")
+            self.vital.set("ok")
 
-    async def dispatch_once(self) -> set[str]:
-        """One pass over what is due now. Returns which channels failed, and why.
+    async def _try_channel(self, name: str, deliveries: Sequence[Delivery]) -> None:
+        try:
+            reason = await self._send_all(name, deliveries)
+        except StoreError as error:
+            self._troubles[name] = str(error)
+            log.warning("delivery_not_logged", channel=name, error=str(error))
+        else:
+            self._troubles.pop(name, None)
+            if reason is not None:
+                self._troubles[name] = str(reason)
+        finally:
+            del self._sending[name]
 
-        Raises: StoreError.
+    async def dispatch_once(self) -> dict[str, Reason]:
+        """One pass over what is due now, to its end. Returns which channels failed, and why.
+
+        Raises: StoreError, once every channel has ended its pass.
         """
+        due = await self._due()
+        passes = [self._send_all(name, deliveries) for name, deliveries in due.items()]
+        failures: dict[str, Reason] = {}
+        broken: list[BaseException] = []
+        for name, result in zip(due, await asyncio.gather(*passes, return_exceptions=True), strict=True):
+            if isinstance(result, BaseException):
+                broken.append(result)
+            elif result is not None:
+                failures[name] = result
+        if broken:
+            raise broken[0]
+        return failures
+
+    async def _due(self) -> dict[str, list[Delivery]]:
+        """Ends the wait of the alerts that are due; then the deliveries that are, by channel."""
         for alert in await self._store.alerts.due(self._clock.now()):
             await self._release(alert)
         by_channel: dict[str, list[Delivery]] = defaultdict(list)
         for delivery in await self._store.alerts.to_send(self._clock.now()):
             by_channel[delivery.notification.channel].append(delivery)
-        failed = await asyncio.gather(*(self._send_all(name, due) for name, due in by_channel.items()))
-        return {failure for failures in failed for failure in failures}
+        return by_channel
 
     async def _release(self, alert: Alert) -> None:
         """Decides what becomes of an alert whose wait is over."""
@@ -105,7 +143,8 @@ class Dispatch:
             notifications = self._notifications(alert)
             outcome = f"sent to {len(notifications)}" if notifications else "no channel is enabled"
         expires_at = now + timedelta(hours=self._settings.expire_h)
-        await self._store.alerts.close(alert, outcome, notifications, now, expires_at)
+        if not await self._store.alerts.close(alert, outcome, notifications, now, expires_at):
+            return  # a spike joined it meanwhile: the next pass looks at it again
         log.info(
             "alert_released", alert=alert.id, spikes=len(alert.spikes), severity=str(alert.severity), outcome=outcome
         )
@@ -123,27 +162,33 @@ class Dispatch:
             for recipient in channel.recipients
         ]
 
-    async def _send_all(self, name: str, due: Sequence[Delivery]) -> set[str]:
-        failures = set()
+    async def _send_all(self, name: str, due: Sequence[Delivery]) -> Reason | None:
+        """Attempts each; returns why the last that failed did."""
+        failure: Reason | None = None
         for delivery in due:
-            after = await self._attempt(self._channels.get(name), delivery)
-            await self._store.alerts.log(after)
             notification = delivery.notification
+            # Where an attempt could not be written down, it is not made again for that.
+            after = self._unlogged.get(notification.id) or await self._attempt(self._channels.get(name), delivery)
+            self._unlogged[notification.id] = after
+            await self._store.alerts.log(after)
+            del self._unlogged[notification.id]
             if after.reason is None:
                 log.info("notification_delivered", notification=notification.id, channel=name, attempts=after.attempts)
             else:
-                failures.add(f"{name}: {after.reason}")
+                failure = after.reason
                 log.warning(
                     "notification_failed", notification=notification.id, channel=name, attempts=after.attempts,
                     reason=after.reason, detail=after.detail, next_attempt_at=after.next_attempt_at,
                     given_up=after.state == "failed",
                 )  # fmt: skip
-        return failures
+        return failure
 
     async def _attempt(self, channel: Channel | None, delivery: Delivery) -> Delivery:
         if channel is None:
             gone = DeliveryError(Reason.INVALID, "this channel is not in the configuration any more")
             return retry.failed(delivery, gone, self._clock.now())
+        if self._clock.now() >= delivery.expires_at:
+            return retry.expired(delivery)
         try:
             await channel.send(delivery.notification)
         except DeliveryError as error:

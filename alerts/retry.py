@@ -3,7 +3,7 @@
 import random
 from datetime import datetime, timedelta
 
-from monitor.errors import DeliveryError
+from monitor.errors import DeliveryError, Reason
 from monitor.storage.alerts import Delivery
 
 # Source: the schedule recommended by Standard Webhooks 1.0.0, section "Deliverability and reliability".
@@ -20,6 +20,16 @@ def delivered(delivery: Delivery, now: datetime) -> Delivery:
         next_attempt_at=None,
         reason=None,
         detail=None,
+    )
+
+
+def expired(delivery: Delivery) -> Delivery:
+    """The delivery, given up without another attempt: its time passed while nobody was there to try."""
+    return delivery._replace(
+        state="failed",
+        next_attempt_at=None,
+        reason=delivery.reason or Reason.TIMEOUT,
+        detail=delivery.detail or "not delivered within alerts.expire_h",
     )
 
 

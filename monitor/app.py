@@ -129,7 +129,8 @@ def plausibility(settings: Settings) -> Plausibility:
 
 
 def build_intake(core: Core) -> Intake:
-    return Intake(core.bus, core.store, plausibility(core.settings))
+    days = core.settings.database.retention_days
+    return Intake(core.bus, core.store, plausibility(core.settings), retention=timedelta(days=days) if days else None)
 
 
 async def build_stage(

@@ -49,6 +49,7 @@ class Housekeeping:
     async def run(self) -> None:
         scheduler = AsyncIOScheduler(timezone=UTC)
         now = self._clock.now()
+        await self._forget_the_dead()
         beat_s = self._settings.daemon.heartbeat_s
         scheduler.add_job(
             self._beat, "interval", seconds=beat_s, next_run_time=now, coalesce=True, misfire_grace_time=None
@@ -64,6 +65,15 @@ class Housekeeping:
 
     async def drain(self) -> None:
         self._stopped.set()
+
+    async def _forget_the_dead(self) -> None:
+        """Drops what processes of this machine last said before they died."""
+        host = f"{socket.gethostname()}:"
+        try:
+            known = {part.process for part in await self._store.health.all() if part.process.startswith(host)}
+            await self._store.health.forget([process for process in known if not _alive(process.removeprefix(host))])
+        except StoreError as error:
+            log.warning("dead_processes_not_forgotten", error=str(error))
 
     async def _beat(self, *, stopped: bool = False) -> None:
         now = self._clock.now()
@@ -99,3 +109,13 @@ class Housekeeping:
             log.warning("retention_skipped", error=str(error))
         else:
             log.info("retention_done", messages=messages, articles=articles)
+
+
+def _alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:
+        return True
+    return int(pid) != os.getpid()  # a process before this one may have had its number

@@ -11,6 +11,7 @@ import httpx
 
 from monitor.errors import FetchError, Reason
 
+_LAST_PORT = 65_535
 _MAX_RETRY_AFTER_S = 86_400.0
 _MAX_AGE = re.compile(r"(?:^|[,\s])max-age\s*=\s*\"?(\d{1,9})", re.IGNORECASE)
 
@@ -24,6 +25,8 @@ def client(*, allow_private_addresses: bool, user_agent: str, max_redirects: int
     guard = {} if allow_private_addresses else {"trace": _refuse_private}
 
     async def add_guard(request: httpx.Request) -> None:
+        if (request.url.port or 0) > _LAST_PORT:  # what opens connections breaks on it
+            raise FetchError(Reason.CLIENT_ERROR, f"there is no port {request.url.port}")
         request.extensions.update(guard)
 
     return httpx.AsyncClient(

@@ -4,9 +4,9 @@ import importlib
 import pkgutil
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, SecretStr, field_validator, model_validator
 
 
 class PluginConfig(BaseModel):
@@ -30,17 +30,40 @@ class PluginConfig(BaseModel):
             if path is None:
                 continue
             if name in resolved:
-                raise ValueError(f"both {name} and {name}_file are given; expected one of them")
-            try:
-                resolved[name] = Path(path).read_text(encoding="utf-8").strip()
-            except OSError as error:
-                raise ValueError(f"{name}_file: cannot read {path}: {error.strerror}") from error
+                resolved[name] = _Unread(f"both {name} and {name}_file are given; expected one of them")
+            else:
+                resolved[name] = _read(f"{name}_file", path)
         return resolved
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_unread(cls, value: Any) -> Any:
+        # Here rather than where it was read: the other mistakes in the table are then told as well.
+        if isinstance(value, _Unread):
+            raise ValueError(value.why)  # noqa: TRY004  # pydantic collects ValueErrors
+        return value
 
     @classmethod
     def example(cls, *, secret: str = "example") -> Self:
         """A valid configuration, for contract tests and documentation; `secret` fills every secret field."""
         raise NotImplementedError
+
+
+class _Unread(NamedTuple):
+    """Stands for a secret that could not be had."""
+
+    why: str
+
+
+def _read(name: str, path: Any) -> str | _Unread:
+    if not isinstance(path, str | Path):
+        return _Unread(f"{name}: expected a path")
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        return _Unread(f"{name}: cannot read {path}: {error.strerror}")
+    except UnicodeDecodeError:
+        return _Unread(f"{name}: {path} does not hold text")
 
 
 def _is_secret(annotation: Any) -> bool:

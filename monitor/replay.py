@@ -28,7 +28,7 @@ Chunk = tuple[list[Arrival], list[Refused]]
 
 
 class Report(NamedTuple):
-    """What became of an archive. `read` = `labelled` + `other_language` + `duplicates` + `dead_letters`.
+    """What became of an archive. `read` = `labelled` + `other_language` + `duplicates` + `dead_letters` + `expired`.
 
     `recovered`: articles that an earlier process had left on the bus, worked off before the first item was read.
     Units: `took_s` real seconds.
@@ -39,13 +39,15 @@ class Report(NamedTuple):
     other_language: int
     duplicates: int
     dead_letters: int
+    expired: int
     spikes: int
     recovered: int
     took_s: float
 
     @property
     def accounted(self) -> bool:
-        return self.read == self.labelled + self.other_language + self.duplicates + self.dead_letters
+        kept = self.labelled + self.other_language + self.duplicates
+        return self.read == kept + self.dead_letters + self.expired
 
 
 class _Way:
@@ -54,11 +56,11 @@ class _Way:
     def __init__(self, intake: Intake, progress: Callable[[int], None]) -> None:
         self._intake = intake
         self._progress = progress
-        self.total = Taken(0, 0, 0, 0)
+        self.total = Taken(0, 0, 0)
 
     @property
     def read(self) -> int:
-        return self.total.published + self.total.duplicates + self.total.refused
+        return self.total.published + self.total.duplicates + self.total.refused + self.total.expired
 
     async def take(self, chunk: Chunk, now: datetime) -> None:
         taken = await self._intake.take(*chunk, now)
@@ -127,6 +129,7 @@ async def replay(
             other_language=done.unlabelled - left_over.unlabelled,
             duplicates=way.total.duplicates + done.duplicates - left_over.duplicates,
             dead_letters=way.total.refused + sum(stage.rejected for stage in line.stages),
+            expired=way.total.expired,
             spikes=line.detect.stated,
             recovered=left_over.stored + left_over.duplicates,
             took_s=asyncio.get_running_loop().time() - began,

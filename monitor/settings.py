@@ -1,5 +1,6 @@
 """Settings: config.toml section by section, read once. The environment beats the file, the file beats the default."""
 
+import json
 import os
 import tomllib
 from collections.abc import Mapping
@@ -18,7 +19,13 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 from monitor import plugins
 from monitor.domain.spikes import Severity
@@ -50,7 +57,7 @@ class DatabaseSettings(Section):
 
     url: str | None = Field(None, description="SQLAlchemy URL; unset: SQLite in data_dir")
     retention_days: Annotated[int, Field(ge=0)] = Field(
-        0, description="articles, their labels and 5-minute buckets older than this are deleted; 0 keeps all"
+        0, description="articles, labels and 5-minute buckets older than this are deleted, or not taken in; 0 keeps all"
     )
 
 
@@ -89,7 +96,7 @@ class IngestSettings(Section):
     max_interval_s: PositiveFloat = Field(86_400, description="no feed waits longer, whatever it asks for")
     jitter: Fraction = Field(0.1, description="share of the interval by which polls are spread at random")
     max_age_days: PositiveFloat = Field(
-        30, description="a publisher's date older than this is not believed: the fetch time is used instead"
+        3650, description="a publisher's date older than this is not believed: the fetch time is used instead"
     )
     future_tolerance_s: NonNegativeFloat = Field(
         300, description="a publisher's date further ahead than this is not believed"
@@ -171,11 +178,8 @@ class Settings(BaseSettings):
     """All settings. Use `load`."""
 
     model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX,
-        env_nested_delimiter="__",
         extra="forbid",
         frozen=True,
-        nested_model_default_partial_update=True,
     )
 
     data_dir: Path = Field(Path("data"), description="folder of the log and the database, relative to config.toml")
@@ -198,13 +202,14 @@ class Settings(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # it cannot see into the tables of plugins
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # there are no .env files
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # nor secret folders
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         path = _toml_file.get()
         files = () if path is None else (TomlConfigSettingsSource(settings_cls, toml_file=path),)
-        return (init_settings, env_settings, *files)
+        environment = InitSettingsSource(settings_cls, init_kwargs=_from_environment(os.environ))
+        return (init_settings, environment, *files)
 
     @model_validator(mode="before")
     @classmethod
@@ -212,8 +217,8 @@ class Settings(BaseSettings):
         """Replaces the table of every plugin by that plugin's own Config, and collects what is wrong in it."""
         resolved = dict(given)
         for field, package in (("classifier", "pipelines.classify.models"), ("detector", "pipelines.detect.detectors")):
-            table = resolved.get(field, cls.model_fields[field].default)
-            resolved[field] = _plugin(field, package, table)
+            default = cls.model_fields[field].default
+            resolved[field] = _plugin(field, package, resolved.get(field, default), default_kind=default["kind"])
         feeds = resolved.get("feeds", {})
         if isinstance(feeds, dict):
             resolved["feeds"] = {
@@ -237,9 +242,12 @@ def _plugin(where: str, package: str, table: Any, default_kind: str | None = Non
     if found is None:
         found = []
     if not isinstance(table, dict):
-        found.append(Mistake(where, f"expected a table with a kind; got {table!r:.40}"))
+        found.append(Mistake(where, f"expected a table with a kind; got {type(table).__name__}"))
         return None
     kind = table.get("kind", default_kind)
+    if kind is None:
+        found.append(Mistake(f"{where}.kind", f"missing; expected one of: {', '.join(plugins.kinds(package))}"))
+        return None
     try:
         module = plugins.load(package, str(kind))
     except LookupError as error:
@@ -263,15 +271,43 @@ def _explain(error: ValidationError, prefix: str = "") -> list[Mistake]:
     return mistakes
 
 
+def _variables(environment: Mapping[str, str]) -> dict[str, list[str]]:
+    """The variables that are meant for us, each with the path of its key."""
+    return {
+        name: name.removeprefix(ENV_PREFIX).lower().split("__")
+        for name in sorted(environment)
+        if name.startswith(ENV_PREFIX) and name not in _NOT_SETTINGS and not name.startswith("MONITOR_TEST_")
+    }
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    """The settings in the environment, as nested as in the file; lists and tables may be given as JSON."""
+    found: dict[str, Any] = {}
+    for name, path in _variables(environment).items():
+        if path[0] not in Settings.model_fields:
+            continue
+        table = found
+        for part in path[:-1]:
+            inner = table.get(part)
+            table[part] = table = inner if isinstance(inner, dict) else {}
+        table[path[-1]] = _json_or_text(environment[name])
+    return found
+
+
+def _json_or_text(value: str) -> Any:
+    if not value.startswith(("[", "{")):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
 def _unknown_variables(environment: Mapping[str, str]) -> list[Mistake]:
-    known = set(Settings.model_fields)
     return [
         Mistake(name, "unknown environment variable; expected MONITOR_SECTION__KEY")
-        for name in sorted(environment)
-        if name.startswith(ENV_PREFIX)
-        and name not in _NOT_SETTINGS
-        and not name.startswith("MONITOR_TEST_")
-        and name.removeprefix(ENV_PREFIX).split("__")[0].lower() not in known
+        for name, path in _variables(environment).items()
+        if path[0] not in Settings.model_fields
     ]
 
 

@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_POLL_S = 1.0
+_POLL_S = 0.25
 _FIRST_RETRY_S = 0.5
 _LAST_RETRY_S = 30.0
 
@@ -86,12 +86,17 @@ def dead_letter(
         id=fingerprint("dead letter", stage, str(stream), key, value.hex()),
         stage=stage,
         stream=stream,
-        key=key,
+        key=_storable(key),
         value=value,
         reason=error.reason,
-        detail=error.detail[:2000],
+        detail=_storable(error.detail[:2000]),
         failed_at=now,
     )
+
+
+def _storable(text: str) -> str:
+    """The text without what neither JSON nor a database takes: an error may quote whatever broke the record."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
 class Stage:
@@ -183,10 +188,10 @@ class Stage:
                     [result for part in parts for result in part.results],
                     [rejected for part in parts for rejected in part.rejected],
                 )
-            log.exception("record_broke_stage", stage=self.name, key=batch[0].key)
-            return Outcome(
-                rejected=[Rejected(batch[0], RecordError(Reason.INVALID, f"{type(error).__name__}: {error}"))]
-            )
+            if not isinstance(error, RecordError):
+                log.exception("record_broke_stage", stage=self.name, key=batch[0].key)
+                error = RecordError(Reason.INVALID, f"{type(error).__name__}: {error}")
+            return Outcome(rejected=[Rejected(batch[0], error)])
 
     async def _retry(self, call: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         pause_s = _FIRST_RETRY_S

@@ -107,8 +107,8 @@ class EmbeddedBus:
     async def call(self, function: Callable[..., T], *args: object) -> T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
-        except sqlite3.Error as error:
-            full = "full" in str(error)
+        except (sqlite3.Error, OSError) as error:
+            full = "full" in str(error) or "No space left" in str(error)
             raise BusError(
                 Reason.STORAGE_FULL if full else Reason.STORAGE,
                 f"{self._path or ':memory:'}: {error}" + ("; free some space on that disk" if full else ""),

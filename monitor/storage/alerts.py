@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, func, select, update
 
 from monitor.domain.alerts import Alert, Notification
 from monitor.domain.record import fingerprint
@@ -53,7 +53,9 @@ class Alerts:
             if await connection.scalar(select(t.alert_spike.c.alert_id).where(t.alert_spike.c.spike_id == spike.id)):
                 return None
             alert_id: str | None = await connection.scalar(
-                select(t.alert.c.id).where(t.alert.c.group_key == group_key, t.alert.c.due_at.is_not(None))
+                select(t.alert.c.id)
+                .where(t.alert.c.group_key == group_key, t.alert.c.due_at.is_not(None))
+                .with_for_update()
             )
             if alert_id is None:
                 alert_id = fingerprint("alert", group_key, spike.id)
@@ -84,9 +86,16 @@ class Alerts:
 
     async def close(
         self, alert: Alert, outcome: str, notifications: Sequence[Notification], now: datetime, expires_at: datetime
-    ) -> None:
-        """Ends an alert's wait: with what became of it, and with whom to tell."""
+    ) -> bool:
+        """Ends an alert's wait: with what became of it, and with whom to tell.
+
+        False, and nothing done, if it is not the alert that was read any more: a spike has joined it, or it is closed.
+        """
+        waiting = select(t.alert.c.id).where(t.alert.c.id == alert.id, t.alert.c.due_at.is_not(None)).with_for_update()
+        members = select(func.count()).where(t.alert_spike.c.alert_id == alert.id)
         async with self._database.write() as connection:
+            if await connection.scalar(waiting) is None or await connection.scalar(members) != len(alert.spikes):
+                return False
             await connection.execute(
                 update(t.alert)
                 .where(t.alert.c.id == alert.id)
@@ -109,6 +118,7 @@ class Alerts:
                     for notification in notifications
                 ]
                 await connection.execute(self._database.insert(t.notification).on_conflict_do_nothing(), rows)
+        return True
 
     async def to_send(self, now: datetime, limit: int = 100) -> list[Delivery]:
         """Notifications whose next attempt is due, the oldest first."""

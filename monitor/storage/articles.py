@@ -64,10 +64,12 @@ class Articles:
             return []
         async with self._database.write() as connection:
             insert = self._database.insert(t.article).on_conflict_do_nothing().returning(t.article.c.id)
-            rows = [_article_row(labelled) for labelled in first.values()]
+            # Sorted, as the buckets are: two transactions that meet on the same rows never wait in a circle.
+            rows = [_article_row(labelled) for _, labelled in sorted(first.items())]
             inserted = set((await connection.execute(insert, rows)).scalars())
             new = [labelled for key, labelled in first.items() if key in inserted]
             labels = [row for labelled in batch if (row := _label_row(labelled)) is not None]
+            labels.sort(key=lambda row: (row["article_id"], row["model_version"]))
             if labels:
                 await connection.execute(self._database.insert(t.label).on_conflict_do_nothing(), labels)
             if new:
@@ -225,7 +227,11 @@ class Articles:
         ]
 
     async def delete_before(self, cutoff: datetime) -> int:
-        """Deletes articles published before `cutoff`, their labels and 5-minute buckets; hours and days stay."""
+        """Deletes articles of buckets before that of `cutoff`, their labels and these buckets; hours and days stay.
+
+        Whole buckets, so that what stays in the tables still adds up.
+        """
+        cutoff = bucket_start(cutoff)
         async with self._database.write() as connection:
             result = await connection.execute(delete(t.article).where(t.article.c.published_at < cutoff))
             await connection.execute(
@@ -269,7 +275,7 @@ def _article_row(labelled: LabelledArticle) -> dict[str, object]:
     return {**dict(labelled.article), "model_version": version}
 
 
-def _label_row(labelled: LabelledArticle) -> dict[str, object] | None:
+def _label_row(labelled: LabelledArticle) -> dict[str, Any] | None:
     label = labelled.label
     if label is None:
         return None

@@ -10,7 +10,7 @@ from alembic.config import Config
 from sqlalchemy import Connection, Table, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
@@ -95,7 +95,7 @@ def _engine(url: str) -> AsyncEngine:
         pool = {"poolclass": AsyncAdaptedQueuePool, "pool_size": 1, "max_overflow": 0} if memory else {}
         # Every transaction here ends by itself: the pool need not roll it back once more on return.
         engine = create_async_engine(url, pool_reset_on_return=None, **pool)
-    except (ArgumentError, NoSuchModuleError, ImportError) as error:
+    except (SQLAlchemyError, ImportError) as error:
         raise ConfigError("database", [Mistake("database.url", f"expected an async SQLAlchemy URL: {error}")]) from None
     if engine.dialect.name == "sqlite":
         event.listen(engine.sync_engine, "connect", _sqlite_connect)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, or_, select, update
 
 from monitor.domain.dead_letters import DeadLetter
 from monitor.storage import tables as t
@@ -18,19 +18,25 @@ class DeadLetters:
         self._database = database
 
     async def add(self, letters: Sequence[DeadLetter]) -> None:
-        rows = [{**dict(letter), "reason": str(letter.reason)} for letter in letters]
+        latest = {letter.id: letter for letter in letters}
+        rows = [{**dict(letter), "reason": str(letter.reason)} for _, letter in sorted(latest.items())]
+        insert = self._database.insert(t.dead_letter)
+        # A record that was replayed and failed again is waiting again, with its latest reason.
+        again = {name: insert.excluded[name] for name in ("reason", "detail", "failed_at", "replayed_at")}
+        upsert = insert.on_conflict_do_update(index_elements=[t.dead_letter.c.id], set_=again)
         async with self._database.write() as connection:
-            await connection.execute(self._database.insert(t.dead_letter).on_conflict_do_nothing(), rows)
+            await connection.execute(upsert, rows)
 
     async def list(self, *, limit: int, ids: Sequence[str] = (), replayed: bool | None = None) -> list[DeadLetter]:
-        """The newest first. `ids` may be cut short, as they are shown in tables."""
+        """The newest first, at most `limit`. `ids` may be cut short, as they are shown in tables."""
         query = select(t.dead_letter).order_by(t.dead_letter.c.failed_at.desc(), t.dead_letter.c.id).limit(limit)
         if replayed is not None:
             at = t.dead_letter.c.replayed_at
             query = query.where(at.is_not(None) if replayed else at.is_(None))
+        if ids:
+            query = query.where(or_(*(t.dead_letter.c.id.startswith(start, autoescape=True) for start in ids)))
         async with self._database.read() as connection:
-            letters = [DeadLetter(**row._mapping) for row in await connection.execute(query)]
-        return [letter for letter in letters if not ids or letter.id.startswith(tuple(ids))]
+            return [DeadLetter(**row._mapping) for row in await connection.execute(query)]
 
     async def mark_replayed(self, letter_id: str, now: datetime) -> None:
         async with self._database.write() as connection:
@@ -72,6 +78,10 @@ class Health:
         async with self._database.write() as connection:
             await connection.execute(upsert, [component._asdict() for component in components])
             await connection.execute(delete(t.component).where(t.component.c.heartbeat_at < forget_before))
+
+    async def forget(self, processes: Sequence[str]) -> None:
+        async with self._database.write() as connection:
+            await connection.execute(delete(t.component).where(t.component.c.process.in_(processes)))
 
     async def all(self) -> list[ComponentHealth]:
         query = select(t.component).order_by(t.component.c.process, t.component.c.name)

@@ -1,5 +1,6 @@
 """The schema as the code uses it. Migrations make it, and the views with the stable names that analysts query."""
 
+import re
 from datetime import UTC, datetime
 
 from sqlalchemy import (
@@ -49,6 +50,18 @@ class Utc(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Said(TypeDecorator[str]):
+    """What the other side said, as far as a database can hold it: NULs and lone surrogates become U+FFFD."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        if value is None:
+            return None
+        return re.sub("[\0\ud800-\udfff]", "\ufffd", value)
 
 
 article = Table(
@@ -113,8 +126,8 @@ feed = Table(
     Column("last_new_at", Utc),
     Column("failures", Integer, nullable=False),
     Column("reason", String(32)),
-    Column("detail", Text),
-    Column("moved_to", Text),
+    Column("detail", Said),
+    Column("moved_to", Said),
     Column("parked", Boolean, nullable=False),
     Column("articles", Integer, nullable=False),
 )
@@ -183,7 +196,7 @@ notification = Table(
     Column("next_attempt_at", Utc),
     Column("delivered_at", Utc),
     Column("reason", String(32)),
-    Column("detail", Text),
+    Column("detail", Said),
     Index(None, "state", "next_attempt_at"),
     Index(None, "alert_id"),
 )
@@ -198,7 +211,7 @@ dead_letter = Table(
     Column("key", Text, nullable=False),
     Column("value", LargeBinary, nullable=False),
     Column("reason", String(32), nullable=False),
-    Column("detail", Text, nullable=False),
+    Column("detail", Said, nullable=False),
     Column("failed_at", Utc, nullable=False),
     Column("replayed_at", Utc),
     Index(None, "failed_at"),
@@ -210,7 +223,7 @@ component = Table(
     Column("process", Text, primary_key=True),
     Column("name", Text, primary_key=True),
     Column("state", String(8), nullable=False),
-    Column("detail", Text),
+    Column("detail", Said),
     Column("since", Utc, nullable=False),
     Column("heartbeat_at", Utc, nullable=False),
 )

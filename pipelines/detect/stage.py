@@ -101,7 +101,11 @@ class Detect:
         high = self._trigger.high(scores, now)
         resolved = self._trigger.resolve(now)
         if found or high or resolved:
-            await self._store.spikes.save(found, high, resolved)
+            try:
+                await self._store.spikes.save(found, high, resolved)
+            except StoreError:
+                self._trigger = None  # it knows more than the table now: the next tick starts from the table
+                raise
         for spike in found:
             self._trigger.stated(Episode(spike, now))
             log.warning(
@@ -128,8 +132,7 @@ class Detect:
                 self._detector.learn(
                     {key: Counts(stats.negative, stats.labelled) for key, stats in counts.items() if self._watched(key)}
                 )
-            since = upto
-        self._learned_until = since
+            self._learned_until = since = upto  # at once: what is learned is not to be learned again
 
     async def _buckets(self, start: datetime, end: datetime) -> dict[datetime, dict[Key, WindowStats]]:
         """The stored 5-minute buckets in [start, end), in order; one in which nothing arrived is missing."""

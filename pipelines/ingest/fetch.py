@@ -3,6 +3,7 @@
 import asyncio
 import zlib
 from collections import defaultdict
+from itertools import pairwise
 from typing import NamedTuple
 
 import httpx
@@ -13,6 +14,7 @@ from monitor.http import max_age_s, retry_after_s
 from monitor.settings import HttpSettings
 
 _PERMANENT = frozenset({301, 308})
+GZIP_MAGIC = b"\x1f\x8b"
 _ACCEPT = (
     "application/atom+xml, application/rss+xml, application/rdf+xml, application/feed+json,"
     " application/xml;q=0.9, text/xml;q=0.9, application/json;q=0.9, */*;q=0.5"
@@ -71,9 +73,10 @@ class Fetcher:
 
     async def _fetch(self, url: str, validators: Validators) -> Fetched:
         headers = {"Accept": _ACCEPT, "Accept-Encoding": "gzip, deflate"}
-        if validators.etag:
+        # HTTP's headers are ASCII. A server whose validators are not cannot be asked whether the body changed.
+        if validators.etag and validators.etag.isascii():
             headers["If-None-Match"] = validators.etag
-        if validators.last_modified:
+        if validators.last_modified and validators.last_modified.isascii():
             headers["If-Modified-Since"] = validators.last_modified
         async with self._http.stream("GET", url, headers=headers, timeout=self._settings.timeout_s) as response:
             if response.status_code != httpx.codes.NOT_MODIFIED:
@@ -127,7 +130,7 @@ def bounded(body: bytes, limit: int) -> bytes:
     """
     if len(body) > limit:
         raise _too_large(limit)
-    if not body.startswith(b"\x1f\x8b"):
+    if not body.startswith(GZIP_MAGIC):
         return body
     try:
         return Inflating(limit).feed(body)
@@ -145,23 +148,35 @@ class Inflating:
         self._limit = limit
         self._size = 0
         self._inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
-        self._first = True
+        self._head = b""
 
     def feed(self, chunk: bytes) -> bytes:
-        room = self._limit - self._size + 1
-        try:
-            plain = self._inflate.decompress(chunk, room)
-        except zlib.error:
-            if not self._first:
-                raise
-            # "deflate" means zlib by the standard, but some servers send the bare stream.
-            self._inflate = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
-            plain = self._inflate.decompress(chunk, room)
-        self._first = False
+        if len(self._head) < 2:  # what kind of stream it is shows in its first two bytes
+            self._head += chunk
+            if len(self._head) < 2:
+                return b""
+            chunk = self._head
+            if not _is_wrapped(chunk):
+                # "deflate" means zlib by the standard, but some servers send the bare stream.
+                self._inflate = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+        plain = self._decompress(chunk)
+        # A gzip file may be several, one after the other (RFC 1952, 2.2); what else follows is padding.
+        while self._inflate.eof and (rest := self._inflate.unused_data).startswith(GZIP_MAGIC):
+            self._inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+            plain += self._decompress(rest)
+        return plain
+
+    def _decompress(self, chunk: bytes) -> bytes:
+        plain = self._inflate.decompress(chunk, self._limit - self._size + 1)
         self._size += len(plain)
         if self._size > self._limit:
             raise _too_large(self._limit)
         return plain
+
+
+def _is_wrapped(head: bytes) -> bool:
+    """Whether a stream starts like gzip, or like zlib (RFC 1950, 2.2)."""
+    return head.startswith(GZIP_MAGIC) or (head[0] & 0x0F == 8 and (head[0] << 8 | head[1]) % 31 == 0)
 
 
 def _too_large(limit: int) -> FetchError:
@@ -171,8 +186,8 @@ def _too_large(limit: int) -> FetchError:
 def _moved_to(response: httpx.Response) -> str | None:
     """Where a permanent redirect leads; a chain is permanent up to its first temporary step."""
     moved: str | None = None
-    for step in response.history:
-        if step.status_code not in _PERMANENT or step.next_request is None:
+    for step, after in pairwise((*response.history, response)):
+        if step.status_code not in _PERMANENT:
             break
-        moved = str(step.next_request.url)
+        moved = str(after.url)
     return moved

@@ -3,7 +3,7 @@
 import json
 from collections import OrderedDict
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import anyio.to_thread
@@ -16,7 +16,7 @@ from monitor.domain.record import encode
 from monitor.errors import RecordError
 from monitor.stage import dead_letter
 from monitor.storage.store import Store
-from pipelines.ingest.normalise import Plausibility, article, without_repeated_guids
+from pipelines.ingest.normalise import Plausibility, article, shared_links, without_repeated_guids
 from pipelines.ingest.source import Entry, Refused
 
 STAGE = "ingest"
@@ -24,15 +24,17 @@ _MEMORY = 50_000
 
 
 class Taken(NamedTuple):
-    """What became of some entries. `published` + `duplicates` + `refused` is their number.
+    """What became of some entries. `published` + `duplicates` + `refused` + `expired` is their number.
 
+    `expired`: older than the database keeps articles; stored, they would be deleted, met again, and counted twice.
     `repeated_guids`: how many guids were not believed, because different entries shared them.
     """
 
     published: int
     duplicates: int
     refused: int
-    repeated_guids: int
+    expired: int = 0
+    repeated_guids: int = 0
 
 
 class Arrival(NamedTuple):
@@ -49,21 +51,30 @@ class Intake:
     What was published but is not stored yet is remembered by the last 50,000 ids; what is stored, by the table.
     """
 
-    def __init__(self, bus: Bus, store: Store, plausibility: Plausibility) -> None:
+    def __init__(
+        self, bus: Bus, store: Store, plausibility: Plausibility, *, retention: timedelta | None = None
+    ) -> None:
         self._bus = bus
         self._store = store
         self._plausibility = plausibility
+        self._retention = retention
         self._recent: OrderedDict[str, None] = OrderedDict()
 
-    async def take(self, arrivals: Sequence[Arrival], refused: Sequence[Refused], now: datetime) -> Taken:
+    async def take(
+        self, arrivals: Sequence[Arrival], refused: Sequence[Refused], now: datetime, *, one_document: bool = False
+    ) -> Taken:
         """Durable on return: what is neither stored nor known is on the bus, and what was refused is a dead letter.
 
+        `one_document`: the entries were listed together, so those that share a link are different all the same.
         Raises: BusError, StoreError; then call again, nothing is doubled by it.
         """
         entries, repeated = without_repeated_guids([arrival.entry for arrival in arrivals])
-        articles, letters = await anyio.to_thread.run_sync(self._normalise, arrivals, entries, now)
+        shared = shared_links(entries) if one_document else set()
+        articles, letters = await anyio.to_thread.run_sync(self._normalise, arrivals, entries, shared, now)
+        kept = [item for item in articles if self._retention is None or item.published_at >= now - self._retention]
+        expired = len(articles) - len(kept)
         letters += [dead_letter(STAGE, item.error, now, key=STAGE, value=item.raw) for item in refused]
-        fresh = {item.id: item for item in articles if item.id not in self._recent}
+        fresh = {item.id: item for item in kept if item.id not in self._recent}
         for known in await self._store.articles.known(list(fresh)):
             del fresh[known]
             self._remember(known)
@@ -71,10 +82,10 @@ class Intake:
         await self._bus.publish(Stream.DEAD_LETTERS, [Message(STAGE, encode(letter)) for letter in letters])
         for published in fresh:
             self._remember(published)
-        return Taken(len(fresh), len(articles) - len(fresh), len(letters), len(repeated))
+        return Taken(len(fresh), len(kept) - len(fresh), len(letters), expired, len(repeated))
 
     def _normalise(
-        self, arrivals: Sequence[Arrival], entries: Sequence[Entry], now: datetime
+        self, arrivals: Sequence[Arrival], entries: Sequence[Entry], shared: set[str], now: datetime
     ) -> tuple[list[Article], list[DeadLetter]]:
         articles: list[Article] = []
         letters: list[DeadLetter] = []
@@ -82,7 +93,11 @@ class Intake:
             try:
                 articles.append(
                     article(
-                        entry, source=arrival.source, fetched_at=arrival.fetched_at, plausibility=self._plausibility
+                        entry,
+                        source=arrival.source,
+                        fetched_at=arrival.fetched_at,
+                        plausibility=self._plausibility,
+                        link_identifies=entry.url not in shared,
                     )
                 )
             except RecordError as error:

@@ -22,6 +22,8 @@ _ALTERNATE = re.compile(
     r"<link\b(?=[^>]*\btype=[\"']?application/(?:rss|atom|feed)\+(?:xml|json))[^>]*\bhref=[\"']?([^\"'\s>]+)",
     re.IGNORECASE,
 )
+_REFERENCE = re.compile(rb"&#(?:x([0-9a-f]+)|([0-9]+));?", re.IGNORECASE)
+_REFERENCES = re.compile(rb"(?:&#(?:x[0-9a-f]+|[0-9]+);?)+", re.IGNORECASE)
 # What feedparser calls malformed, and every publisher does: neither loses anything.
 _HARMLESS = (feedparser.CharacterEncodingOverride, feedparser.NonXMLContentType)
 
@@ -44,7 +46,7 @@ class Unreadable(NamedTuple):
 def parse(body: bytes, content_type: str, url: str) -> Parsed | Unreadable:
     """Reads RSS, Atom, RDF or JSON Feed. Takes bytes and never opens anything."""
     _limit_memory()
-    start = body[:2048].lstrip(b"\xef\xbb\xbf \t\r\n\0")
+    start = body.lstrip(b"\xef\xbb\xbf \t\r\n\0")[:2048]
     if not start:
         return Unreadable(Reason.EMPTY, "the body is empty")
     if start[:1] in (b"{", b"["):
@@ -62,8 +64,9 @@ def _xml_feed(body: bytes, start: bytes, content_type: str, url: str) -> Parsed 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         document = feedparser.parse(
-            body,
-            response_headers={"content-type": content_type, "content-location": url},
+            _REFERENCES.sub(_mended, body),
+            # Not told where the body is from: a guid is not to change with it. Links are made absolute below.
+            response_headers={"content-type": content_type},
             # Markup is stripped later: cleaning it, and making the links in it absolute, would be most of the work.
             sanitize_html=False,
             resolve_relative_uris=False,
@@ -82,13 +85,28 @@ def _xml_feed(body: bytes, start: bytes, content_type: str, url: str) -> Parsed 
     return Parsed(entries, _ttl_s(document.feed), note)
 
 
+def _mended(run: re.Match[bytes]) -> bytes:
+    """Character references that name characters: some publishers write one emoji as two halves of a UTF-16 pair.
+
+    Both of feedparser's parsers give up a whole feed for one of them.
+    """
+    digits = _REFERENCE.findall(run[0])
+    # More than eight digits are no character either, and cost time.
+    codes = [int(decimal.lstrip(b"0")[:8] or b"0") if decimal else int(hexa[-8:], 16) for hexa, decimal in digits]
+    if not any(0xD800 <= code <= 0xDFFF or code > 0x10FFFF for code in codes):
+        return run[0]
+    halves = "".join(chr(code) if code <= 0x10FFFF else "\ufffd" for code in codes)
+    whole = halves.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return "".join(f"&#{ord(character)};" for character in whole).encode()
+
+
 def _no_feed(body: bytes, start: bytes, url: str, defect: object) -> Unreadable:
-    if _HTML.search(start):
-        offered = [urljoin(url, href) for href in _ALTERNATE.findall(body[:200_000].decode("utf-8", "replace"))]
-        hint = f"; it offers {', '.join(offered[:3])}" if offered else ""
-        return Unreadable(Reason.NOT_A_FEED, f"a web page{hint}")
-    if b"<opml" in start.lower():
+    if b"<opml" in start.lower():  # before HTML: it has a head and a body as well
         return Unreadable(Reason.NOT_A_FEED, "a list of feeds (OPML); `monitor feeds import` reads it")
+    if _HTML.search(start):
+        offered = [_absolute(url, href) for href in _ALTERNATE.findall(body[:200_000].decode("utf-8", "replace"))[:3]]
+        hint = f"; it offers {', '.join(filter(None, offered))}" if any(offered) else ""
+        return Unreadable(Reason.NOT_A_FEED, f"a web page{hint}")
     if start.startswith(b"<"):
         return Unreadable(Reason.NOT_A_FEED, f"XML, but no feed: {defect}"[:300] if defect else "XML, but no feed")
     return Unreadable(Reason.NOT_A_FEED, "neither XML nor JSON")

@@ -15,6 +15,7 @@ from monitor.stage import Vital
 from monitor.storage.feeds import FeedState
 from monitor.storage.store import Store
 from pipelines.ingest.intake import Arrival, Intake
+from pipelines.ingest.normalise import one_line
 from pipelines.ingest.source import Poll, Source, SourceConfig
 
 log = structlog.get_logger(__name__)
@@ -161,10 +162,10 @@ class Ingest:
     async def _succeeded(self, before: FeedState, config: SourceConfig, poll: Poll) -> FeedState:
         now = self._clock.now()
         arrivals = [Arrival(entry, entry.source or before.name, now) for entry in poll.entries]
-        taken = await self._intake.take(arrivals, poll.refused, now)
+        taken = await self._intake.take(arrivals, poll.refused, now, one_document=True)
         if poll.entries:
             log.info("feed_polled", entries=len(poll.entries), new=taken.published, refused=taken.refused)
-        reason, detail = poll.note or (None, None)
+        reason, detail = (poll.note.reason, one_line(poll.note.detail)) if poll.note else (None, None)
         if not poll.modified and not before.failures:
             reason, detail = before.reason, before.detail
         elif taken.repeated_guids:
@@ -198,14 +199,17 @@ class Ingest:
     def _failed(self, before: FeedState, error: FetchError, now: datetime) -> FeedState:
         config, _ = self._feeds[before.name]
         failures = before.failures + 1
-        wait_s = self._bounded((config.interval_s or self._settings.interval_s) * 2.0 ** min(failures, 20))
+        # Nobody minds being asked again who was not reached; whoever answered with an error is left alone for longer.
+        unheard = error.reason in (Reason.UNREACHABLE, Reason.TIMEOUT)
+        first_s = self._settings.min_interval_s if unheard else 2 * (config.interval_s or self._settings.interval_s)
+        wait_s = self._bounded(first_s * 2.0 ** min(failures - 1, 20))
         wait_s = max(wait_s, error.retry_after_s or 0.0)
         return before._replace(
             next_poll_at=now + timedelta(seconds=self._spread(min(wait_s, self._settings.max_interval_s))),
             last_polled_at=now,
             failures=failures,
             reason=error.reason,
-            detail=error.detail[:500],
+            detail=one_line(error.detail[:500]),
             parked=error.reason is Reason.GONE,
         )
 

@@ -41,8 +41,8 @@ class NegativeBinomial:
     """How many more negatives a key drew than its own level explains.
 
     Score: a signed square root of twice a log-likelihood ratio, about a standard normal where nothing happens: the
-        count against a negative binomial around the expectation, scaled down to nothing where the share of negatives
-        among all stories is no more than usual for the key. Busy is not bad, and neither is always gloomy.
+        count against a negative binomial around the expectation, an excess scaled down to nothing where the share of
+        negatives among all stories is no more than usual for the key. Busy is not bad, and neither is always gloomy.
     Units: rates per observed bucket; a bucket in which nothing arrived for any key is not observed.
     Source: gamma-Poisson mixture as in Noufaily et al., Statistics in Medicine 32(7), 2013; the deviance residual as
         in Pierce and Schafer, JASA 81, 1986.
@@ -83,6 +83,8 @@ class NegativeBinomial:
         expected = rate * max(1, observed_buckets)
         size = 1 / (0.3 + 1 / (negative + weight))
         count_z = _count_z(window.negative, expected, size)
+        if count_z <= 0:
+            return Score(count_z, expected)
         share = (negative + 1.0) / (labelled + 5.0)
         share_z = _share_z(window.negative, window.labelled, min(0.95, share))
         return Score(count_z * min(1.0, max(0.0, share_z / 2)), expected)

@@ -38,10 +38,12 @@ class Config(SourceConfig):
 
 
 class Replay:
-    """Reads the archive on from where the cursor stands."""
+    """Reads the archive on from where the cursor stands; its file stays open between polls that follow each other."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self._rest: Iterator[Entry | Refused] = iter(())
+        self._line: int | None = None
 
     async def poll(self, cursor: Cursor) -> Poll:
         line = cursor.get("line")
@@ -52,12 +54,16 @@ class Replay:
         entries: list[Entry] = []
         refused: list[Refused] = []
         count = 0
-        for item in islice(read(self._config.path), start, start + self._config.chunk):
+        if self._line != start:
+            self._rest = islice(read(self._config.path), start, None)
+        for item in islice(self._rest, self._config.chunk):
             count += 1
             if isinstance(item, Entry):
                 entries.append(item)
             else:
                 refused.append(item)
+        # At the end the file is opened anew next time: it may have grown.
+        self._line = start + count if count else None
         return Poll(tuple(entries), {"line": start + count}, refused=tuple(refused))
 
 

