@@ -75,7 +75,7 @@ def _settings() -> str:
     for table, package in PLUGINS.items():
         for kind in kinds(package):
             config = load(package, kind).Config
-            lines.append(f"| **`{table}` with `kind = \"{kind}\"`** | | {(config.__doc__ or '').splitlines()[0]} |")
+            lines.append(f'| **`{table}` with `kind = "{kind}"`** | | {(config.__doc__ or "").splitlines()[0]} |')
             lines += [_row(key, field) for key, field in config.model_fields.items() if key != "kind"]
     return "\n".join(lines) + "\n"
 

@@ -4,6 +4,7 @@ Exit codes: 0 done; 1 it could not be done (the text says why); 2 the configurat
 3 another process does this work already; 130 stopped at once by a second signal.
 """
 
+import io
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -50,6 +51,11 @@ def _options(
 
 def main() -> None:
     """Runs the command line and turns errors into exit codes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Whatever a headline holds can be printed; and what programs read is UTF-8, as JSON has to be.
+            encoding = None if stream.isatty() else "utf-8"
+            stream.reconfigure(encoding=encoding, errors="backslashreplace")
     try:
         app()
     except BaseExceptionGroup as group:

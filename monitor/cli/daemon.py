@@ -3,8 +3,11 @@
 import asyncio
 import gzip
 import json
+import os
+import re
 import shutil
 import signal
+import zlib
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,6 +30,7 @@ from monitor.replay import replay as play
 from monitor.settings import Settings
 
 _STALE_BEATS = 3
+_URL_PASSWORD = re.compile(r"^([A-Za-z][\w+.-]*://[^:/?#@]*:)[^@]*@")
 
 
 def register(app: typer.Typer) -> None:
@@ -90,10 +94,19 @@ def replay(
     factor = _speed(speed)
     total = _count_lines(files)
 
+    interrupted: list[str] = []
+
     async def go() -> Report:
         stop = asyncio.Event()
+
+        def interrupt(name: str) -> None:
+            if interrupted:
+                os._exit(130)  # nothing is lost by it: what was not committed comes again
+            interrupted.append(name)
+            stop.set()
+
         for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+            asyncio.get_running_loop().add_signal_handler(number, interrupt, number.name)
         with Progress(
             TextColumn("replay"),
             BarColumn(),
@@ -112,12 +125,13 @@ def replay(
         **report._asdict(),
         "per_s": report.read / report.took_s if report.took_s else 0.0,
         "accounted": report.accounted,
+        "interrupted": bool(interrupted),
     }
     if as_json:
         print_json(facts)
     else:
         print_facts("Replay", facts)
-    raise typer.Exit(0 if report.accounted else 1)
+    raise typer.Exit(0 if report.accounted and not interrupted else 1)
 
 
 def _speed(given: str) -> float | None:
@@ -135,18 +149,22 @@ def _speed(given: str) -> float | None:
 def _count_lines(files: list[Path]) -> int | None:
     """For the progress bar only: None where it cannot be told."""
     try:
-        return sum(
-            sum(1 for line in (gzip.open(file) if file.suffix == ".gz" else file.open("rb")) if line.strip())
-            for file in files
-        )
-    except OSError:
-        return None
+        return sum(_lines(file) for file in files)
+    except (OSError, EOFError, zlib.error):
+        return None  # the replay itself tells what is wrong, once it comes to that file
+
+
+def _lines(file: Path) -> int:
+    if not file.is_file():  # what a pipe has told once, it does not tell again
+        raise FileNotFoundError(file)
+    with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as lines:
+        return sum(1 for line in lines if line.strip())
 
 
 def check(context: typer.Context, as_json: AsJson = False) -> None:
     """Check the configuration, and print it as resolved; secrets are hidden."""
     settings = load_settings(context)
-    resolved = settings.model_dump(mode="json", serialize_as_any=True)
+    resolved: dict[str, Any] = _without_passwords(settings.model_dump(mode="json", serialize_as_any=True))
     if as_json:
         print_json(resolved)
         return
@@ -159,6 +177,15 @@ def check(context: typer.Context, as_json: AsJson = False) -> None:
         else:
             facts[section] = value
     print_facts("Configuration: no mistakes", facts)
+
+
+def _without_passwords(value: Any) -> Any:
+    """The same, with the passwords in URLs hidden: those of a database, or of a feed."""
+    if isinstance(value, dict):
+        return {key: _without_passwords(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_passwords(item) for item in value]
+    return _URL_PASSWORD.sub(r"\1**********@", value) if isinstance(value, str) else value
 
 
 def _plain(value: object) -> object:

@@ -56,11 +56,11 @@ def replay(
     """Put records on their stream again; what fails again is a dead letter again."""
     settings = load_settings(context)
     done, refused = asyncio.run(_replay(settings, ids or [], limit))
+    if ids and not done and not refused:
+        raise ConfigError("command line", [Mistake("ID", "no dead letter has such an id")])
     console.print(
         f"{done} replayed; {refused} cannot be: they never were on a stream (their feed, or archive, still has them)"
     )
-    if ids and not done and not refused:
-        raise ConfigError("command line", [Mistake("ID", "no dead letter has such an id")])
 
 
 async def _replay(settings: Settings, ids: list[str], limit: int) -> tuple[int, int]:

@@ -9,9 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from monitor import app as application
+from monitor import plugins
 from monitor.cli.context import settings as load_settings
 from monitor.cli.context import with_store
-from monitor.cli.output import AsJson, console, print_facts, print_json, print_rows
+from monitor.cli.output import AsJson, console, errors, print_facts, print_json, print_rows
 from monitor.clock import SystemClock
 from monitor.errors import ConfigError, FetchError, Mistake, Reason, RecordError
 from monitor.settings import find_config
@@ -140,8 +141,12 @@ def import_opml(
     known = {config.address for config in settings.feeds.values()}
     taken = set(settings.feeds)
     new: list[dict[str, str]] = []
+    unusable: list[str] = []
     skipped = 0
     for outline in _read_opml(file):
+        if not _is_usable(outline.url):
+            unusable.append(outline.url)
+            continue
         if outline.url in known:
             skipped += 1
             continue
@@ -153,15 +158,32 @@ def import_opml(
         f"\n[feeds.{feed['name']}]\ngroup = {_toml(feed['group'])}\nurl = {_toml(feed['url'])}\n" for feed in new
     )
     if write and new:
-        path = find_config(context.obj)
-        with path.open("a", encoding="utf-8") as config:
-            config.write(f"\n# Imported from {file.name}\n{tables}")
+        _append(find_config(context.obj), f"\n# Imported from {_toml(file.name)}\n{tables}")
     if as_json:
-        print_json({"feeds": new, "known_already": skipped, "written": write})
+        print_json({"feeds": new, "known_already": skipped, "unusable": unusable, "written": write})
         return
-    console.print(tables, markup=False, highlight=False)
+    console.print(tables, markup=False, highlight=False, soft_wrap=True)  # a wrapped address would be no TOML
+    for address in unusable:
+        errors.print(f"left out, no web address: {address}", markup=False, highlight=False, soft_wrap=True)
     done = "appended to the configuration" if write else "not written; --write appends them to the configuration"
     console.print(f"{len(new)} feeds {done}; {skipped} are configured already")
+
+
+def _is_usable(address: str) -> bool:
+    """Whether the configuration would take it: what is written there must not keep the daemon from starting."""
+    try:
+        plugins.load("pipelines.ingest.sources", "feed").Config(url=address)
+    except ValueError:
+        return False
+    return True
+
+
+def _append(path: Path, text: str) -> None:
+    try:
+        with path.open("a", encoding="utf-8") as config:
+            config.write(text)
+    except OSError as error:
+        raise ConfigError(str(path), [Mistake("--write", f"cannot write: {error.strerror}")]) from error
 
 
 def _read_opml(file: Path) -> list[opml.Outline]:

@@ -1,9 +1,11 @@
 """The command that labels texts."""
 
+import gzip
 import json
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO, cast
 
 import typer
 
@@ -55,19 +57,35 @@ def _print(texts: list[str], labels: list[Label]) -> None:
 
 
 def _texts(file: Path) -> Iterator[str]:
-    """Raises: FetchError, naming the line."""
+    """Each line of a text; each line of a .jsonl that is not blank.
+
+    Raises: FetchError, naming the line.
+    """
+    is_json = ".jsonl" in file.suffixes[-2:]
     try:
-        with file.open(encoding="utf-8", errors="replace", newline="\n") as lines:
+        with _open(file) as lines:
             for number, line in enumerate(lines, start=1):
-                yield _json_text(file, number, line) if file.suffix == ".jsonl" else line.rstrip("\r\n")
-    except OSError as error:
-        raise FetchError(Reason.CLIENT_ERROR, f"{file}: {error.strerror}") from error
+                if not is_json:
+                    yield line.rstrip("\r\n")
+                elif line.strip():
+                    yield _json_text(file, number, line)
+    except (OSError, EOFError, zlib.error) as error:
+        why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise FetchError(Reason.CLIENT_ERROR, f"{file}: {why}") from error
+
+
+def _open(file: Path) -> TextIO:
+    with file.open("rb") as start:
+        compressed = start.read(2) == b"\x1f\x8b"
+    # "-sig": a byte order mark is no part of the first text.
+    how: dict[str, Any] = {"encoding": "utf-8-sig", "errors": "replace", "newline": "\n"}
+    return cast("TextIO", gzip.open(file, "rt", **how)) if compressed else file.open(**how)
 
 
 def _json_text(file: Path, number: int, line: str) -> str:
     try:
         item = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FetchError(Reason.MALFORMED, f"{file}, line {number}: not JSON: {error}") from error
     if not isinstance(item, dict) or not isinstance(item.get("title"), str):
         raise FetchError(Reason.MALFORMED, f"{file}, line {number}: expected an object with a title")
