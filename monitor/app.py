@@ -176,7 +176,9 @@ async def build_middle(core: Core) -> Middle:
 async def build_channels(settings: Settings) -> AsyncIterator[dict[str, Channel]]:
     """The enabled channels by name, with the HTTP client they share."""
     async with client(
-        allow_private_addresses=settings.alerts.allow_private_addresses, user_agent=settings.http.user_agent
+        allow_private_addresses=settings.alerts.allow_private_addresses,
+        user_agent=settings.http.user_agent,
+        proxy=_proxy(settings),
     ) as http:
         # Signatures carry the machine's time, in a replay too: receivers refuse others.
         deps = Deps(http=http, clock=SystemClock())
@@ -201,6 +203,7 @@ async def source_deps(settings: Settings, clock: Clock) -> AsyncIterator[SourceD
         allow_private_addresses=settings.http.allow_private_addresses,
         user_agent=settings.http.user_agent,
         max_redirects=settings.http.max_redirects,
+        proxy=_proxy(settings),
     ) as http:
         yield SourceDeps(
             fetcher=Fetcher(http, settings.http, clock),
@@ -302,7 +305,7 @@ async def _run(component: Component, stop: asyncio.Event) -> None:
 
 
 async def run_daemon(settings: Settings, stages: Sequence[str] = STAGES) -> None:
-    """Serves until SIGTERM or SIGINT, then drains; the second signal ends the process at once.
+    """Serves until SIGTERM, SIGINT or SIGHUP, then drains; the second signal ends the process at once.
 
     Raises: ConfigError, BusyError, StoreError, BusError before anything starts.
     """
@@ -324,8 +327,15 @@ def _handle_signals(stop: asyncio.Event) -> None:
         log.info("draining", signal=name)
         stop.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # under nohup the end of the terminal is not ours
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
         asyncio.get_running_loop().add_signal_handler(number, handle, number.name)
+
+
+def _proxy(settings: Settings) -> str | None:
+    return None if settings.http.proxy is None else settings.http.proxy.get_secret_value()
 
 
 def _make_data_dir(path: Path) -> None:

@@ -2,11 +2,13 @@
 
 import ipaddress
 import re
+import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+import certifi
 import httpx
 
 from monitor.errors import FetchError, Reason
@@ -16,13 +18,16 @@ _MAX_RETRY_AFTER_S = 86_400.0
 _MAX_AGE = re.compile(r"(?:^|[,\s])max-age\s*=\s*\"?(\d{1,9})", re.IGNORECASE)
 
 
-def client(*, allow_private_addresses: bool, user_agent: str, max_redirects: int = 0) -> httpx.AsyncClient:
+def client(
+    *, allow_private_addresses: bool, user_agent: str, max_redirects: int = 0, proxy: str | None = None
+) -> httpx.AsyncClient:
     """An HTTP client that looks at every address it is connected to before it sends anything.
 
     Looking after the connection is made, not when the name is resolved, leaves no moment in which the name could be
-    made to mean another address. Follows at most `max_redirects`, and each of them is looked at as well.
+    made to mean another address. Follows at most `max_redirects`, and each of them is looked at as well. A `proxy`
+    makes the connections in our place, and is trusted to refuse what it should.
     """
-    guard = {} if allow_private_addresses else {"trace": _refuse_private}
+    guard = {} if allow_private_addresses or proxy else {"trace": _refuse_private}
 
     async def add_guard(request: httpx.Request) -> None:
         if (request.url.port or 0) > _LAST_PORT:  # what opens connections breaks on it
@@ -34,9 +39,18 @@ def client(*, allow_private_addresses: bool, user_agent: str, max_redirects: int
         follow_redirects=max_redirects > 0,
         max_redirects=max_redirects,
         event_hooks={"request": [add_guard]},
-        # A proxy from the environment would make the connection in our place, past the guard.
-        trust_env=allow_private_addresses,
+        proxy=proxy,
+        verify=_authorities(),
+        # A proxy named only in the environment would lead past the guard unseen.
+        trust_env=False,
     )
+
+
+def _authorities() -> ssl.SSLContext:
+    """The system's certificate authorities, those named by SSL_CERT_FILE, and certifi's where a system has none."""
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    return context
 
 
 async def _refuse_private(event: str, given: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ from pydantic import (
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
+    SecretStr,
     ValidationError,
     field_validator,
     model_validator,
@@ -85,6 +86,9 @@ class HttpSettings(Section):
     per_host: PositiveInt = Field(2, description="fetches under way at once on one host")
     allow_private_addresses: bool = Field(
         False, description="also fetch from loopback, private and link-local addresses"
+    )
+    proxy: SecretStr | None = Field(
+        None, description="URL of an HTTP proxy for feeds and webhooks; it then decides which addresses are allowed"
     )
 
 
@@ -171,6 +175,7 @@ class DaemonSettings(Section):
 
 
 _mistakes: ContextVar[list[Mistake] | None] = ContextVar("_mistakes", default=None)
+_environment: ContextVar[Mapping[str, str]] = ContextVar("_environment", default=os.environ)
 _toml_file: ContextVar[Path | None] = ContextVar("_toml_file", default=None)
 
 
@@ -208,7 +213,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         path = _toml_file.get()
         files = () if path is None else (TomlConfigSettingsSource(settings_cls, toml_file=path),)
-        environment = InitSettingsSource(settings_cls, init_kwargs=_from_environment(os.environ))
+        environment = InitSettingsSource(settings_cls, init_kwargs=_from_environment(_environment.get()))
         return (init_settings, environment, *files)
 
     @model_validator(mode="before")
@@ -322,12 +327,24 @@ def find_config(given: Path | None) -> Path:
     return path
 
 
+def of(values: Mapping[str, Any]) -> Settings:
+    """Settings made of these values and defaults alone, whatever stands in the environment.
+
+    Raises: ValidationError.
+    """
+    token = _environment.set({})
+    try:
+        return Settings.model_validate(values)
+    finally:
+        _environment.reset(token)
+
+
 def load(path: Path) -> Settings:
     """Reads the configuration file and the environment.
 
     Raises: ConfigError, with every mistake in them.
     """
-    found: list[Mistake] = _unknown_variables(os.environ)
+    found: list[Mistake] = _unknown_variables(_environment.get())
     mistakes_token, file_token = _mistakes.set(found), _toml_file.set(path)
     settings: Settings | None = None
     try:

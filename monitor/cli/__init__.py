@@ -60,7 +60,7 @@ def main() -> None:
         app()
     except BaseExceptionGroup as group:
         _fail(_first(group))
-    except (MonitorError, BrokenPipeError) as error:
+    except MonitorError as error:
         _fail(error)
 
 
@@ -72,9 +72,6 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 def _fail(error: BaseException) -> None:
-    if isinstance(error, BrokenPipeError):  # the reader, `head` for one, has seen enough
-        sys.stderr.close()
-        sys.exit(0)
     if not isinstance(error, MonitorError):
         raise error
     errors.print(f"monitor: {error}", style="red", markup=False, highlight=False, soft_wrap=True)

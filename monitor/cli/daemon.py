@@ -4,7 +4,6 @@ import asyncio
 import gzip
 import json
 import os
-import re
 import shutil
 import signal
 import zlib
@@ -21,7 +20,16 @@ from monitor import app as application
 from monitor import logs
 from monitor.bus.streams import Group
 from monitor.cli.context import settings as load_settings
-from monitor.cli.output import AsJson, console, errors, print_facts, print_json, print_rows, sentiment
+from monitor.cli.output import (
+    AsJson,
+    console,
+    errors,
+    print_facts,
+    print_json,
+    print_rows,
+    sentiment,
+    without_passwords,
+)
 from monitor.clock import SystemClock
 from monitor.demo.run import run_demo
 from monitor.errors import ConfigError, Mistake
@@ -30,7 +38,6 @@ from monitor.replay import replay as play
 from monitor.settings import Settings
 
 _STALE_BEATS = 3
-_URL_PASSWORD = re.compile(r"^([A-Za-z][\w+.-]*://[^:/?#@]*:)[^@]*@")
 
 
 def register(app: typer.Typer) -> None:
@@ -164,7 +171,7 @@ def _lines(file: Path) -> int:
 def check(context: typer.Context, as_json: AsJson = False) -> None:
     """Check the configuration, and print it as resolved; secrets are hidden."""
     settings = load_settings(context)
-    resolved: dict[str, Any] = _without_passwords(settings.model_dump(mode="json", serialize_as_any=True))
+    resolved: dict[str, Any] = without_passwords(settings.model_dump(mode="json", serialize_as_any=True))
     if as_json:
         print_json(resolved)
         return
@@ -177,15 +184,6 @@ def check(context: typer.Context, as_json: AsJson = False) -> None:
         else:
             facts[section] = value
     print_facts("Configuration: no mistakes", facts)
-
-
-def _without_passwords(value: Any) -> Any:
-    """The same, with the passwords in URLs hidden: those of a database, or of a feed."""
-    if isinstance(value, dict):
-        return {key: _without_passwords(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_passwords(item) for item in value]
-    return _URL_PASSWORD.sub(r"\1**********@", value) if isinstance(value, str) else value
 
 
 def _plain(value: object) -> object:

@@ -12,7 +12,7 @@ from monitor import app as application
 from monitor import plugins
 from monitor.cli.context import settings as load_settings
 from monitor.cli.context import with_store
-from monitor.cli.output import AsJson, console, errors, print_facts, print_json, print_rows
+from monitor.cli.output import AsJson, console, errors, print_facts, print_json, print_rows, without_passwords
 from monitor.clock import SystemClock
 from monitor.errors import ConfigError, FetchError, Mistake, Reason, RecordError
 from monitor.settings import find_config
@@ -36,7 +36,7 @@ def list_feeds(context: typer.Context, as_json: AsJson = False) -> None:
             state = FeedState(name, config.address, {})
         rows.append({"feed": name, "group": config.group, **state._asdict(), "state": _state(state, config.enabled)})
     if as_json:
-        print_json(rows)
+        print_json(without_passwords(rows))
         return
     print_rows(
         "Feeds",
@@ -108,7 +108,7 @@ def try_feed(
         except RecordError:
             refused += 1
     facts = {
-        "feed": address,
+        "feed": without_passwords(address),
         "entries": len(result.entries),
         "refused": refused,
         "note": _note(result.note),

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,7 @@ def label(
     file: Annotated[
         Path | None, typer.Option("--file", "-f", help="One text a line, or .jsonl with title and summary.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a single text, too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON for a single text on a terminal, too.")] = False,
 ) -> None:
     """Label texts with topic and sentiment: JSON lines, in the order given."""
     if (text is None) == (file is None):
@@ -37,7 +38,7 @@ def label(
     classifier = application.build_classifier(settings)
     if text is not None:
         found = classifier.label([text])[0]
-        if as_json:
+        if as_json or not sys.stdout.isatty():
             typer.echo(_line(text, found))
         else:
             print_facts("Label", _facts(found))

@@ -1,5 +1,6 @@
 """How commands print: tables for people, JSON for programs."""
 
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 Limit = Annotated[int, typer.Option("--limit", min=1, max=100_000, help="Most rows printed.")]
 
 _SENTIMENT_STYLE = {"negative": "red", "positive": "green"}
+_URL_PASSWORD = re.compile(r"^([A-Za-z][\w+.-]*://[^:/?#@]*:)[^@]*@")
 _SPANS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -56,6 +58,15 @@ def print_facts(title: str, facts: Mapping[str, object]) -> None:
 
 def sentiment(value: str | None) -> Text:
     return Text(value or "-", style=_SENTIMENT_STYLE.get(value or "", ""))
+
+
+def without_passwords(value: Any) -> Any:
+    """The same, with the passwords in URLs hidden: those of a database, or of a feed."""
+    if isinstance(value, dict):
+        return {key: without_passwords(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_passwords(item) for item in value]
+    return _URL_PASSWORD.sub(r"\1**********@", value) if isinstance(value, str) else value
 
 
 def _cell(value: object) -> str:

@@ -16,7 +16,7 @@ from monitor.clock import SystemClock
 from monitor.demo.newsday import Day, load
 from monitor.demo.servers import Mailbox, Outlets
 from monitor.errors import DemoError
-from monitor.settings import Settings
+from monitor.settings import Settings, of
 from monitor.storage.store import Store
 
 _LIMIT_S = 10.0
@@ -138,7 +138,7 @@ async def _stored(store: Store, articles: int) -> None:
 
 def _settings(folder: Path, day: Day, outlets: Outlets, mailbox: Mailbox, secret: str) -> Settings:
     """The shipped behaviour at a demo's pace: polls and looks come faster, and no week of watching is asked for."""
-    return Settings.model_validate(
+    return of(
         {
             "data_dir": folder,
             "http": {"allow_private_addresses": True, "per_host": 4},

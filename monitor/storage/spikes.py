@@ -29,17 +29,22 @@ class Spikes:
 
     async def save(
         self, spikes: Sequence[Spike], high: Iterable[tuple[str, datetime]], resolved: Iterable[tuple[str, datetime]]
-    ) -> None:
-        """States new spikes, notes for which known ones the key still scores high, and which are over; all or none."""
+    ) -> set[str]:
+        """States new spikes, notes for which known ones the key still scores high, and which are over; all or none.
+
+        Returns the ids of the spikes that were not in the table yet.
+        """
+        new: set[str] = set()
         async with self._database.write() as connection:
             if spikes:
-                insert = self._database.insert(t.spike).on_conflict_do_nothing()
-                await connection.execute(insert, [_row(spike) for spike in spikes])
+                insert = self._database.insert(t.spike).on_conflict_do_nothing().returning(t.spike.c.id)
+                new = set((await connection.execute(insert, [_row(spike) for spike in spikes])).scalars())
             for spike_id, at in high:
                 await connection.execute(update(t.spike).where(t.spike.c.id == spike_id).values(last_high_at=at))
             for spike_id, at in resolved:
                 closing = update(t.spike).where(t.spike.c.id == spike_id)
                 await connection.execute(closing.values(state="resolved", resolved_at=at))
+        return new
 
     async def episodes(self, until: datetime) -> dict[Key, Episode]:
         """The latest spike of each key that has one, of those stated by `until`."""

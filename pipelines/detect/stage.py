@@ -100,19 +100,18 @@ class Detect:
         scores, found = await self._look(now, self._trigger)
         high = self._trigger.high(scores, now)
         resolved = self._trigger.resolve(now)
+        new: set[str] = set()
         if found or high or resolved:
             try:
-                await self._store.spikes.save(found, high, resolved)
+                new = await self._store.spikes.save(found, high, resolved)
             except StoreError:
                 self._trigger = None  # it knows more than the table now: the next tick starts from the table
                 raise
         for spike in found:
             self._trigger.stated(Episode(spike, now))
-            log.warning(
-                "spike", key=str(spike.key), severity=str(spike.severity), observed=spike.observed, total=spike.total,
-                expected=round(spike.expected, 2), score=round(spike.score, 1), sources=spike.sources,
-            )  # fmt: skip
-        self.stated += len(found)
+            if spike.id in new:  # an archive that is played again states them again, and nothing new by it
+                _tell(spike)
+        self.stated += len(new)
         self._may_be_unpublished |= bool(found)
         if self._may_be_unpublished:
             await self._publish(now)
@@ -217,3 +216,16 @@ class Detect:
         while spikes := await self._store.spikes.unpublished():
             await self._bus.publish(Stream.SPIKES, [Message(str(spike.key), encode(spike)) for spike in spikes])
             await self._store.spikes.mark_published([spike.id for spike in spikes], now)
+
+
+def _tell(spike: Spike) -> None:
+    log.warning(
+        "spike",
+        key=str(spike.key),
+        severity=str(spike.severity),
+        observed=spike.observed,
+        total=spike.total,
+        expected=round(spike.expected, 2),
+        score=round(spike.score, 1),
+        sources=spike.sources,
+    )

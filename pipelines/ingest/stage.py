@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 
 _FIRST_POLLS_WITHIN_S = 3.0
 _STORAGE_RETRY_S = 5.0
+_UNHEARD = frozenset({Reason.UNREACHABLE, Reason.TIMEOUT})
 
 
 class Ingest:
@@ -51,6 +52,7 @@ class Ingest:
         self._polling: set[asyncio.Task[None]] = set()
         self._states: dict[str, FeedState] = {}
         self._draining = False
+        self._told_cut_off = False
         self._stopped = asyncio.Event()
 
     async def run(self) -> None:
@@ -152,12 +154,21 @@ class Ingest:
         except FetchError as error:
             state = self._failed(before, error, self._clock.now())
             log.warning("feed_failed", reason=error.reason, detail=error.detail, failures=state.failures)
+            self._states[name] = state
+            self._tell_if_cut_off()
         else:
             state = await self._succeeded(before, config, poll)
         await self._store.feeds.save(state)
         self._states[name] = state
         self.vital.set("ok")
         return state
+
+    def _tell_if_cut_off(self) -> None:
+        """Says so, once, if no feed at all was ever reached since the start: then it is hardly the feeds' fault."""
+        tried = [state for state in self._states.values() if not state.parked]
+        if not self._told_cut_off and all(state.failures and state.reason in _UNHEARD for state in tried):
+            self._told_cut_off = True
+            log.error("no_feed_reachable", hint="check the network, and http.proxy; `monitor demo` needs neither")
 
     async def _succeeded(self, before: FeedState, config: SourceConfig, poll: Poll) -> FeedState:
         now = self._clock.now()
@@ -200,7 +211,7 @@ class Ingest:
         config, _ = self._feeds[before.name]
         failures = before.failures + 1
         # Nobody minds being asked again who was not reached; whoever answered with an error is left alone for longer.
-        unheard = error.reason in (Reason.UNREACHABLE, Reason.TIMEOUT)
+        unheard = error.reason in _UNHEARD
         first_s = self._settings.min_interval_s if unheard else 2 * (config.interval_s or self._settings.interval_s)
         wait_s = self._bounded(first_s * 2.0 ** min(failures - 1, 20))
         wait_s = max(wait_s, error.retry_after_s or 0.0)

@@ -174,10 +174,10 @@ async def test_a_tick_that_could_not_be_saved_is_made_up_for(
     detect = _detect(store, bus)
     save, failing = store.spikes.save, True
 
-    async def fails(*args: Any) -> None:
+    async def fails(*args: Any) -> set[str]:
         if failing:
             raise StoreError(Reason.STORAGE, "locked")
-        await save(*args)
+        return await save(*args)
 
     monkeypatch.setattr(store.spikes, "save", fails)
     with pytest.raises(StoreError):
