@@ -15,7 +15,7 @@ from monitor.domain.alerts import Alert, Notification
 from monitor.domain.record import fingerprint
 from monitor.errors import DeliveryError, Reason, StoreError
 from monitor.settings import AlertSettings
-from monitor.stage import Vital
+from monitor.stage import Worker
 from monitor.storage.alerts import Delivery
 from monitor.storage.store import Store
 
@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 _POLL_S = 0.5
 
 
-class Dispatch:
+class Dispatch(Worker):
     """Every step is written down before the next is taken: what dies in between is done again under the same id.
 
     Channels do not wait for each other: a mail server that hangs holds up mail alone.
@@ -41,39 +41,30 @@ class Dispatch:
         settings: AlertSettings,
         deliver: bool = True,
     ) -> None:
-        self.vital = Vital(clock)
+        super().__init__(clock)
         self._channels = channels
         self._store = store
-        self._clock = clock
         self._settings = settings
         self._deliver = deliver
         self._unlogged: dict[str, Delivery] = {}
         self._sending: dict[str, asyncio.Task[None]] = {}
         self._troubles: dict[str, str] = {}
-        self._draining = asyncio.Event()
-        self._running = False
-        self._idle = asyncio.Event()
 
     async def run(self) -> None:
-        self._running = True
-        self._idle.clear()
         try:
-            while not self._draining.is_set():
-                await self._try_pass()
-                await asyncio.sleep(_POLL_S)
-            await self._try_pass()
-            if self._sending:
-                await asyncio.wait(self._sending.values())
+            await super().run()
         finally:
             for task in self._sending.values():
                 task.cancel()
-            self._running = False
-            self._idle.set()
 
-    async def drain(self) -> None:
-        self._draining.set()
-        if self._running:
-            await self._idle.wait()
+    async def _round(self) -> None:
+        await self._try_pass()
+        await asyncio.sleep(_POLL_S)
+
+    async def _last_round(self) -> None:
+        await self._try_pass()
+        if self._sending:
+            await asyncio.wait(self._sending.values())
 
     async def _try_pass(self) -> None:
         """Starts on what is due; a channel that is still at work is left to it."""

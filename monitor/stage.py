@@ -99,7 +99,42 @@ def _storable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
-class Stage:
+class Worker:
+    """A component that works in rounds: asked to drain, it ends the round it is in, and does one last one."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.vital = Vital(clock)
+        self._clock = clock
+        self._draining = asyncio.Event()
+        self._running = False
+        self._idle = asyncio.Event()
+
+    async def run(self) -> None:
+        self._running = True
+        self._idle.clear()
+        try:
+            while not self._draining.is_set():
+                await self._round()
+            await self._last_round()
+        finally:
+            self._running = False
+            self._idle.set()
+
+    async def drain(self) -> None:
+        self._draining.set()
+        if self._running:
+            await self._idle.wait()
+
+    async def _round(self) -> None:
+        """One round, waiting included: it should not take long to notice that it was the last but one."""
+        raise NotImplementedError
+
+    async def _last_round(self) -> None:
+        """What is left to do before the end."""
+        raise NotImplementedError
+
+
+class Stage(Worker):
     """Runs one processor at least once over every message of its group.
 
     Order: process, publish the results, publish the dead letters, commit; so whatever dies in between, the batch
@@ -117,39 +152,25 @@ class Stage:
         clock: Clock,
         max_batch: int,
     ) -> None:
+        super().__init__(clock)
         self.name = name
-        self.vital = Vital(clock)
         self._inbox = inbox
         self._bus = bus
         self._outbox = outbox
         self._processor = processor
-        self._clock = clock
         self._max_batch = max_batch
         self.rejected = 0
-        self._draining = False
-        self._running = False
-        self._idle = asyncio.Event()
 
-    async def run(self) -> None:
-        self._running = True
-        self._idle.clear()
-        try:
-            while not self._draining:
-                await self._step(_POLL_S)
-            await self.catch_up()
-        finally:
-            self._running = False
-            self._idle.set()
+    async def _round(self) -> None:
+        await self._step(_POLL_S)
+
+    async def _last_round(self) -> None:
+        await self.catch_up()
 
     async def catch_up(self) -> None:
         """Works until its stream holds nothing more for it."""
         while await self._step(timeout_s=0):
             pass
-
-    async def drain(self) -> None:
-        self._draining = True
-        if self._running:
-            await self._idle.wait()
 
     async def _step(self, timeout_s: float) -> bool:
         """Takes one batch all the way; False if none came."""

@@ -15,7 +15,7 @@ from monitor.domain.spikes import Spike, severity_of
 from monitor.domain.windows import ALL, Key, WindowStats, bucket_start, total, window
 from monitor.errors import BusError, StoreError
 from monitor.settings import DetectSettings
-from monitor.stage import Vital
+from monitor.stage import Worker
 from monitor.storage.spikes import Episode
 from monitor.storage.store import Store
 from pipelines.detect.detector import Counts, Detector
@@ -28,7 +28,7 @@ _CHUNK = timedelta(days=2)
 _MAX_STORIES = 50
 
 
-class Detect:
+class Detect(Worker):
     """Score first, learn later: buckets are learned once they are older than the longest horizon.
 
     Everything it remembers it can learn again from the tables, and does at start.
@@ -37,38 +37,24 @@ class Detect:
     name = "detect"
 
     def __init__(self, detector: Detector, *, store: Store, bus: Bus, clock: Clock, settings: DetectSettings) -> None:
-        self.vital = Vital(clock)
+        super().__init__(clock)
         self.stated = 0
         self._detector = detector
         self._store = store
         self._bus = bus
-        self._clock = clock
         self._settings = settings
         self._horizons = [timedelta(minutes=minutes) for minutes in settings.horizons_min]
         self._learned_until: datetime | None = None
         self._trigger: Trigger | None = None
         self._watched_since: datetime | None = None
         self._may_be_unpublished = True
-        self._draining = asyncio.Event()
-        self._running = False
-        self._idle = asyncio.Event()
 
-    async def run(self) -> None:
-        self._running = True
-        self._idle.clear()
-        try:
-            while not self._draining.is_set():
-                await self._try_tick()
-                await self._pause()
-            await self._try_tick()  # what the stages before have just stored is looked at before the end
-        finally:
-            self._running = False
-            self._idle.set()
+    async def _round(self) -> None:
+        await self._try_tick()
+        await self._pause()
 
-    async def drain(self) -> None:
-        self._draining.set()
-        if self._running:
-            await self._idle.wait()
+    async def _last_round(self) -> None:
+        await self._try_tick()  # what the stages before have just stored is looked at before the end
 
     async def _pause(self) -> None:
         waits = [
