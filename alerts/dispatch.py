@@ -10,6 +10,7 @@ import structlog
 from alerts import retry
 from alerts.channel import Channel
 from alerts.dedup import repeats
+from alerts.rules import LIVE, REPLAYED
 from monitor.clock import Clock
 from monitor.domain.alerts import Alert, Notification
 from monitor.domain.record import fingerprint
@@ -115,10 +116,12 @@ class Dispatch(Worker):
 
     async def _due(self) -> dict[str, list[Delivery]]:
         """Ends the wait of the alerts that are due; then the deliveries that are, by channel."""
-        for alert in await self._store.alerts.due(self._clock.now()):
+        for alert in await self._store.alerts.due(LIVE if self._deliver else REPLAYED, self._clock.now()):
             await self._release(alert)
+        if not self._deliver:  # what waits to be sent is the daemon's
+            return {}
         by_channel: dict[str, list[Delivery]] = defaultdict(list)
-        for delivery in await self._store.alerts.to_send(self._clock.now()):
+        for delivery in await self._store.alerts.to_send(self._clock.now(), busy=self._sending):
             by_channel[delivery.notification.channel].append(delivery)
         return by_channel
 
@@ -128,11 +131,14 @@ class Dispatch(Worker):
         remembered = now - timedelta(hours=self._settings.story_memory_h)
         outcome = repeats(alert, await self._store.alerts.sent_stories(alert.group_key, remembered))
         notifications: Sequence[Notification] = ()
-        if outcome is None and not self._deliver:
+        age = now - max(spike.detected_at for spike in alert.spikes)
+        if outcome is None and age > timedelta(hours=self._settings.horizon_h):
+            outcome = f"not sent: detected over {self._settings.horizon_h:g} h ago, no news any more"
+        elif outcome is None and not self._deliver:
             outcome = "not sent: a replay delivers nothing"
         elif outcome is None:
             notifications = self._notifications(alert)
-            outcome = f"sent to {len(notifications)}" if notifications else "no channel is enabled"
+            outcome = f"for {len(notifications)} recipient(s)" if notifications else "no channel is enabled"
         expires_at = now + timedelta(hours=self._settings.expire_h)
         if not await self._store.alerts.close(alert, outcome, notifications, now, expires_at):
             return  # a spike joined it meanwhile: the next pass looks at it again

@@ -38,7 +38,8 @@ def failed(delivery: Delivery, error: DeliveryError, now: datetime) -> Delivery:
     attempts = delivery.attempts + 1
     wait_s = _SCHEDULE_S[min(attempts, len(_SCHEDULE_S)) - 1] * (1 + random.uniform(0, _JITTER))
     next_at = now + timedelta(seconds=max(wait_s, error.retry_after_s or 0.0))
-    give_up = not error.retryable or next_at >= delivery.expires_at
+    # A wrong address or password may be put right before the alert is old; only these two cannot.
+    give_up = error.reason in (Reason.GONE, Reason.INVALID) or next_at >= delivery.expires_at
     return delivery._replace(
         state="failed" if give_up else "pending",
         attempts=attempts,

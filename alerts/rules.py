@@ -1,5 +1,7 @@
 """Which spikes are told at all, and which belong together."""
 
+from datetime import datetime, timedelta
+
 from monitor.domain.spikes import Spike
 from monitor.settings import AlertSettings
 
@@ -11,6 +13,13 @@ def withheld(spike: Spike, settings: AlertSettings) -> str | None:
     return None
 
 
-def group_key(spike: Spike) -> str:  # noqa: ARG001  # routes that group by labels will look at it
-    """Spikes with the same group key share a message. There is one group: bad news spreads over keys within minutes."""
-    return "all"
+LIVE = "all"
+"""The group key of news: one group, for bad news spreads over keys within minutes."""
+
+REPLAYED = "replayed"
+"""The group key of archives that are played without telling anyone."""
+
+
+def is_news(spike: Spike, now: datetime, settings: AlertSettings) -> bool:
+    """Whether a spike, by the machine's own clock, is recent enough to be told."""
+    return abs(now - spike.detected_at) <= timedelta(hours=settings.horizon_h)

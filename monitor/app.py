@@ -106,7 +106,8 @@ def claim(data_dir: Path, stages: Collection[str]) -> Iterator[None]:
                 raise BusyError(
                     f"{stage} already runs on {data_dir} (process {pid}); stop that process, or set another data_dir"
                 ) from None
-            owner.write_text(str(os.getpid()), encoding="utf-8")
+            with contextlib.suppress(OSError):  # for the text above only: a full disk is told of later, by who needs it
+                owner.write_text(str(os.getpid()), encoding="utf-8")
         yield
 
 
@@ -191,7 +192,7 @@ async def build_channels(settings: Settings) -> AsyncIterator[dict[str, Channel]
 
 async def build_alerts(core: Core, channels: Mapping[str, Channel], *, deliver: bool = True) -> tuple[Stage, Dispatch]:
     settings = core.settings.alerts
-    group = Group(core.store, core.clock, settings)
+    group = Group(core.store, core.clock, settings, deliver=deliver)
     stage = await build_stage(core, ConsumerGroup.ALERTS, None, group, max_batch=100)
     return stage, Dispatch(channels, store=core.store, clock=core.clock, settings=settings, deliver=deliver)
 
@@ -202,7 +203,6 @@ async def source_deps(settings: Settings, clock: Clock) -> AsyncIterator[SourceD
     async with client(
         allow_private_addresses=settings.http.allow_private_addresses,
         user_agent=settings.http.user_agent,
-        max_redirects=settings.http.max_redirects,
         proxy=_proxy(settings),
     ) as http:
         yield SourceDeps(
@@ -244,7 +244,12 @@ async def probe(settings: Settings, address: str) -> Poll:
         raise FetchError(
             Reason.CLIENT_ERROR, f"{path}: {error.strerror}; expected a URL, a file or a feed's name"
         ) from error
-    parsed = parse(bounded(body, settings.http.max_body_bytes), "", path.as_uri() if path.is_absolute() else "")
+    parsed = parse(
+        bounded(body, settings.http.max_body_bytes),
+        "",
+        path.as_uri() if path.is_absolute() else "",
+        settings.ingest.max_entries,
+    )
     if isinstance(parsed, Unreadable):
         raise FetchError(parsed.reason, parsed.detail)
     return Poll(entries=parsed.entries, cursor={}, note=parsed.note)
@@ -283,15 +288,16 @@ async def build(core: Core, stages: Collection[str] = STAGES) -> AsyncIterator[l
 async def serve(components: Sequence[Component], stop: asyncio.Event, *, drain_s: float) -> None:
     """Runs all components until `stop`; one that fails brings the daemon down, loudly.
 
-    Order is upstream first, so draining in order empties the queues between them. What does not drain within
-    `drain_s` seconds is cancelled: it is still on the bus or in the tables, and comes again at the next start.
+    Order is upstream first, so draining in order empties the queues between them. What has not drained when all of
+    `drain_s` seconds have passed is cancelled: it is still on the bus or in the tables, and comes again at next start.
     """
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(_run(component, stop), name=component.name) for component in components]
         await stop.wait()
+        deadline = asyncio.get_running_loop().time() + drain_s
         for component, task in zip(components, tasks, strict=True):
             try:
-                async with asyncio.timeout(drain_s):
+                async with asyncio.timeout_at(deadline):
                     await component.drain()
             except TimeoutError:
                 log.warning("drain_timed_out", component=component.name, drain_s=drain_s)

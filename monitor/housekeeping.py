@@ -77,7 +77,10 @@ class Housekeeping:
 
     async def _beat(self, *, stopped: bool = False) -> None:
         now = self._clock.now()
-        free_bytes = shutil.disk_usage(self._settings.data_dir).free
+        try:
+            free_bytes = shutil.disk_usage(self._settings.data_dir).free
+        except OSError:
+            free_bytes = 0
         if free_bytes < LOW_DISK_BYTES:
             self.vital.set("retrying", f"only {free_bytes / 1e6:.0f} MB are free on the disk of data_dir")
             log.warning("disk_nearly_full", free_mb=free_bytes // 1_000_000, data_dir=str(self._settings.data_dir))

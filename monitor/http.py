@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 import certifi
@@ -15,17 +16,17 @@ from monitor.errors import FetchError, Reason
 
 _LAST_PORT = 65_535
 _MAX_RETRY_AFTER_S = 86_400.0
+# NAT64 and 6to4: addresses that carry another one, private ones too.
+_WRAPPING = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("2002::/16"))
 _MAX_AGE = re.compile(r"(?:^|[,\s])max-age\s*=\s*\"?(\d{1,9})", re.IGNORECASE)
 
 
-def client(
-    *, allow_private_addresses: bool, user_agent: str, max_redirects: int = 0, proxy: str | None = None
-) -> httpx.AsyncClient:
+def client(*, allow_private_addresses: bool, user_agent: str, proxy: str | None = None) -> httpx.AsyncClient:
     """An HTTP client that looks at every address it is connected to before it sends anything.
 
     Looking after the connection is made, not when the name is resolved, leaves no moment in which the name could be
-    made to mean another address. Follows at most `max_redirects`, and each of them is looked at as well. A `proxy`
-    makes the connections in our place, and is trusted to refuse what it should.
+    made to mean another address. A `proxy` makes the connections in our place, and is trusted to refuse what it should.
+    Follows no redirects, for their bodies would be read without a limit; keeps no cookies, which nobody here needs.
     """
     guard = {} if allow_private_addresses or proxy else {"trace": _refuse_private}
 
@@ -36,8 +37,7 @@ def client(
 
     return httpx.AsyncClient(
         headers={"User-Agent": user_agent},
-        follow_redirects=max_redirects > 0,
-        max_redirects=max_redirects,
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         event_hooks={"request": [add_guard]},
         proxy=proxy,
         verify=_authorities(),
@@ -61,7 +61,8 @@ async def _refuse_private(event: str, given: Mapping[str, Any]) -> None:
     address = ipaddress.ip_address(host.split("%")[0])
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
-    if not address.is_global or address.is_multicast:
+    wrapped = any(address in network for network in _WRAPPING if network.version == address.version)
+    if wrapped or not address.is_global or address.is_multicast:
         await stream.aclose()
         raise FetchError(Reason.REFUSED_ADDRESS, "a private address; http.allow_private_addresses allows it")
 

@@ -2,11 +2,15 @@
 
 import importlib
 import pkgutil
+from contextvars import ContextVar
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, SecretStr, field_validator, model_validator
+
+base_dir: ContextVar[Path] = ContextVar("base_dir", default=Path())
+"""The folder that relative paths in the configuration start from: that of its file."""
 
 
 class PluginConfig(BaseModel):
@@ -58,10 +62,11 @@ class _Unread(NamedTuple):
 def _read(name: str, path: Any) -> str | _Unread:
     if not isinstance(path, str | Path):
         return _Unread(f"{name}: expected a path")
+    where = base_dir.get() / path
     try:
-        return Path(path).read_text(encoding="utf-8").strip()
+        return where.read_text(encoding="utf-8").strip()
     except OSError as error:
-        return _Unread(f"{name}: cannot read {path}: {error.strerror}")
+        return _Unread(f"{name}: cannot read {where}: {error.strerror}")
     except UnicodeDecodeError:
         return _Unread(f"{name}: {path} does not hold text")
 

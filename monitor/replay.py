@@ -63,8 +63,7 @@ class _Way:
         return self.total.published + self.total.duplicates + self.total.refused + self.total.expired
 
     async def take(self, chunk: Chunk, now: datetime) -> None:
-        taken = await self._intake.take(*chunk, now)
-        self.total = Taken(*(a + b for a, b in zip(self.total, taken, strict=True)))
+        self.total = self.total.plus(await self._intake.take(*chunk, now))
         self._progress(len(chunk[0]) + len(chunk[1]))
 
 
@@ -154,7 +153,7 @@ async def _at_full_speed(
     chunk: Chunk | None = first
     dispatch_until = clock.now()
     while chunk is not None and not stop.is_set():
-        await way.take(chunk, clock.now())
+        await way.take(chunk, chunk[0][-1].fetched_at if chunk[0] else clock.now())
         await line.catch_up()
         for start in await _worth_a_look(chunk[0], articles):
             clock.set(start + timedelta(seconds=BUCKET_S - 1))

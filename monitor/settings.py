@@ -6,13 +6,12 @@ import tomllib
 from collections.abc import Mapping
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
     SecretStr,
@@ -37,13 +36,17 @@ from monitor.plugins import PluginConfig
 ENV_PREFIX = "MONITOR_"
 _NOT_SETTINGS = frozenset({"MONITOR_CONFIG"})
 
+Seconds = Annotated[float, Field(gt=0, le=31_622_400)]
+Hours = Annotated[float, Field(gt=0, le=87_840)]
+Days = Annotated[float, Field(gt=0, le=36_600)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class Section(BaseModel):
     """Base of the sections of config.toml: frozen, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class LogSettings(Section):
@@ -57,7 +60,7 @@ class DatabaseSettings(Section):
     """Where articles, labels, trends, spikes and notifications are kept."""
 
     url: str | None = Field(None, description="SQLAlchemy URL; unset: SQLite in data_dir")
-    retention_days: Annotated[int, Field(ge=0)] = Field(
+    retention_days: Annotated[int, Field(ge=0, le=36_600)] = Field(
         0, description="articles, labels and 5-minute buckets older than this are deleted, or not taken in; 0 keeps all"
     )
 
@@ -66,10 +69,10 @@ class BusSettings(Section):
     """The log that joins the stages."""
 
     kind: Literal["embedded"] = Field("embedded", description="embedded: a durable log in one SQLite file")
-    partitions: PositiveInt = Field(4, description="partitions of each stream; fixed once the log exists")
-    retention_h: PositiveFloat = Field(
-        48, description="hours for which records are kept once every group has read them"
+    partitions: Annotated[int, Field(ge=1, le=1000)] = Field(
+        4, description="partitions of each stream; fixed once the log exists"
     )
+    retention_h: Hours = Field(48, description="hours for which records are kept once every group has read them")
 
 
 class HttpSettings(Section):
@@ -79,11 +82,11 @@ class HttpSettings(Section):
         "News Monitor ops@example.org",
         description="sent with every request; the SEC and others ask for a contact address here",
     )
-    timeout_s: PositiveFloat = Field(20, description="limit for one whole fetch, redirects included")
+    timeout_s: Seconds = Field(20, description="limit for one whole fetch, redirects included")
     max_body_bytes: PositiveInt = Field(8_000_000, description="limit of one body, counted after decompression")
     max_redirects: Annotated[int, Field(ge=0)] = Field(5, description="redirects followed in one fetch")
-    concurrency: PositiveInt = Field(16, description="fetches under way at once")
-    per_host: PositiveInt = Field(2, description="fetches under way at once on one host")
+    concurrency: Count = Field(16, description="fetches under way at once")
+    per_host: Count = Field(2, description="fetches under way at once on one host")
     allow_private_addresses: bool = Field(
         False, description="also fetch from loopback, private and link-local addresses"
     )
@@ -91,22 +94,38 @@ class HttpSettings(Section):
         None, description="URL of an HTTP proxy for feeds and webhooks; it then decides which addresses are allowed"
     )
 
+    @field_validator("user_agent")
+    @classmethod
+    def _header(cls, value: str) -> str:
+        if not value.isascii() or not value.isprintable():
+            raise ValueError("expected printable ASCII: it is sent as a header")
+        return value
+
 
 class IngestSettings(Section):
     """When feeds are polled, and which entries are taken."""
 
-    interval_s: PositiveFloat = Field(300, description="poll interval of a feed that names none")
-    min_interval_s: PositiveFloat = Field(30, description="no feed is polled more often, whatever it asks for")
-    max_interval_s: PositiveFloat = Field(86_400, description="no feed waits longer, whatever it asks for")
+    interval_s: Seconds = Field(300, description="poll interval of a feed that names none")
+    min_interval_s: Seconds = Field(30, description="no feed is polled more often, whatever it asks for")
+    max_interval_s: Seconds = Field(86_400, description="no feed waits longer, whatever it asks for")
     jitter: Fraction = Field(0.1, description="share of the interval by which polls are spread at random")
-    max_age_days: PositiveFloat = Field(
+    max_age_days: Days = Field(
         3650, description="a publisher's date older than this is not believed: the fetch time is used instead"
     )
-    future_tolerance_s: NonNegativeFloat = Field(
+    future_tolerance_s: Annotated[float, Field(ge=0, le=31_622_400)] = Field(
         300, description="a publisher's date further ahead than this is not believed"
     )
-    parse_timeout_s: PositiveFloat = Field(30, description="limit for parsing one body")
-    parsers: PositiveInt = Field(1, description="processes that parse bodies, beside the event loop")
+    parse_timeout_s: Seconds = Field(30, description="limit for parsing one body")
+    parsers: Annotated[int, Field(ge=1, le=64)] = Field(
+        1, description="processes that parse bodies, beside the event loop"
+    )
+    max_entries: Count = Field(5000, description="most entries taken from one body; the rest is left, and said so")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_interval_s > self.max_interval_s:
+            raise ValueError("expected min_interval_s to be at most max_interval_s")
+        return self
 
 
 class ClassifySettings(Section):
@@ -115,28 +134,30 @@ class ClassifySettings(Section):
     languages: frozenset[str] = Field(
         frozenset({"en"}), description="languages the model knows; articles in others are stored, not labelled"
     )
-    max_batch: PositiveInt = Field(256, description="most articles labelled in one call")
+    max_batch: Count = Field(256, description="most articles labelled in one call")
 
 
 class AggregateSettings(Section):
     """How labelled articles are stored and counted."""
 
-    max_batch: PositiveInt = Field(500, description="most articles stored in one transaction")
-    show_headlines: PositiveInt = Field(20, description="new articles are logged one by one in batches up to this size")
+    max_batch: Count = Field(500, description="most articles stored in one transaction")
+    show_headlines: Count = Field(20, description="new articles are logged one by one in batches up to this size")
 
 
 class DetectSettings(Section):
     """When trends are looked at, and on which keys."""
 
-    tick_s: PositiveFloat = Field(30, description="seconds between two looks")
+    tick_s: Annotated[float, Field(ge=0.05, le=3600)] = Field(30, description="seconds between two looks")
     keys: frozenset[KeyKind] = Field(frozenset({"all", "topic"}), description="kinds of key that are watched")
-    warmup_h: NonNegativeFloat = Field(168, description="hours the daemon must have watched before any spike is stated")
-    history_days: PositiveFloat = Field(60, description="days of trends a detector learns from at start")
-    horizons_min: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = Field(
+    warmup_h: Annotated[float, Field(ge=0, le=87_840)] = Field(
+        168, description="hours the daemon must have watched before any spike is stated"
+    )
+    history_days: Days = Field(60, description="days of trends a detector learns from at start")
+    horizons_min: Annotated[tuple[Annotated[int, Field(ge=5, le=10_080)], ...], Field(min_length=1)] = Field(
         (30, 120), description="lengths of the windows that are scored, in minutes, multiples of 5"
     )
-    min_stories: PositiveInt = Field(4, description="least distinct negative stories in a spike")
-    min_sources: PositiveInt = Field(1, description="least distinct sources of these stories")
+    min_stories: Count = Field(4, description="least distinct negative stories in a spike")
+    min_sources: Count = Field(1, description="least distinct sources of these stories")
     threshold: PositiveFloat = Field(4.0, description="score at which a spike is stated, in standard deviations")
 
     @field_validator("horizons_min")
@@ -151,16 +172,17 @@ class AlertSettings(Section):
     """Who hears of spikes."""
 
     min_severity: Severity = Field(Severity.WARNING, description="spikes below this are stored but not sent")
-    group_wait_s: NonNegativeFloat = Field(
+    group_wait_s: Annotated[float, Field(ge=0, le=31_622_400)] = Field(
         30, description="wait after the first spike of a group for others to join it"
     )
-    group_interval_s: NonNegativeFloat = Field(
+    group_interval_s: Annotated[float, Field(ge=0, le=31_622_400)] = Field(
         300, description="wait after a message before the group's next spikes are sent"
     )
-    story_memory_h: PositiveFloat = Field(
+    story_memory_h: Hours = Field(
         24, description="a spike made of stories already sent within this time is not sent again"
     )
-    expire_h: PositiveFloat = Field(72, description="a notification not delivered within this time is given up")
+    horizon_h: Hours = Field(6, description="a spike older than this when its turn comes is no news, and not sent")
+    expire_h: Hours = Field(72, description="a notification not delivered within this time is given up")
     allow_private_addresses: bool = Field(
         False, description="webhooks may also go to loopback, private and link-local addresses"
     )
@@ -170,8 +192,10 @@ class AlertSettings(Section):
 class DaemonSettings(Section):
     """How the daemon starts and stops."""
 
-    drain_s: PositiveFloat = Field(20, description="limit for each stage to finish its work when asked to stop")
-    heartbeat_s: PositiveFloat = Field(5, description="seconds between two reports of each stage's health")
+    drain_s: Seconds = Field(30, description="limit for all stages to finish their work when asked to stop")
+    heartbeat_s: Annotated[float, Field(ge=0.05, le=3600)] = Field(
+        5, description="seconds between two reports of each stage's health"
+    )
 
 
 _mistakes: ContextVar[list[Mistake] | None] = ContextVar("_mistakes", default=None)
@@ -346,11 +370,12 @@ def load(path: Path) -> Settings:
     """
     found: list[Mistake] = _unknown_variables(_environment.get())
     mistakes_token, file_token = _mistakes.set(found), _toml_file.set(path)
+    base_token = plugins.base_dir.set(path.resolve().parent)
     settings: Settings | None = None
     try:
         settings = Settings()
     except tomllib.TOMLDecodeError as error:
-        found.append(Mistake("config.toml", f"not TOML: {error}"))
+        found.append(Mistake(path.name, f"not TOML: {error}"))
     except ValidationError as error:
         found.extend(_explain(error))
     except (OSError, ValueError) as error:
@@ -358,6 +383,7 @@ def load(path: Path) -> Settings:
     finally:
         _mistakes.reset(mistakes_token)
         _toml_file.reset(file_token)
+        plugins.base_dir.reset(base_token)
     if found or settings is None:
         raise ConfigError(str(path), sorted(set(found)))
     base = path.resolve().parent

@@ -9,7 +9,7 @@ class Stream(StrEnum):
 
     ARTICLES = "articles"  # article id
     LABELLED = "labelled"  # article id
-    SPIKES = "spikes"  # key of the spike, so that its firing and its resolution stay in order
+    SPIKES = "spikes"  # key of the spike, so that the spikes of one key stay in order
     DEAD_LETTERS = "dead-letters"  # stage
 
 

@@ -225,7 +225,8 @@ async def _status(settings: Settings) -> dict[str, Any]:
                 }
             )
         feeds = (await core.store.feeds.all()).values()
-        watched_since = await core.store.articles.watched_since(now)
+        history = timedelta(days=settings.detect.history_days)
+        watched_since = await core.store.articles.watched_since(now - history, now)
         ready_at = None if watched_since is None else watched_since + timedelta(hours=settings.detect.warmup_h)
         return {
             "components": parts,

@@ -1,6 +1,6 @@
 """Alerts and notifications: who is to be told what, and who has been."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
@@ -72,9 +72,10 @@ class Alerts:
         async with self._database.read() as connection:
             return await connection.scalar(query.order_by(t.alert.c.sent_at.desc()).limit(1))
 
-    async def due(self, now: datetime) -> list[Alert]:
-        """Alerts whose wait is over, the oldest first."""
-        query = select(t.alert).where(t.alert.c.due_at <= now).order_by(t.alert.c.due_at, t.alert.c.id)
+    async def due(self, group_key: str, now: datetime) -> list[Alert]:
+        """Alerts of the group whose wait is over, the oldest first."""
+        mine = select(t.alert).where(t.alert.c.group_key == group_key, t.alert.c.due_at <= now)
+        query = mine.order_by(t.alert.c.due_at, t.alert.c.id)
         return [row.alert for row in await self._rows(query)]
 
     async def sent_stories(self, group_key: str, since: datetime) -> set[str]:
@@ -120,11 +121,12 @@ class Alerts:
                 await connection.execute(self._database.insert(t.notification).on_conflict_do_nothing(), rows)
         return True
 
-    async def to_send(self, now: datetime, limit: int = 100) -> list[Delivery]:
-        """Notifications whose next attempt is due, the oldest first."""
+    async def to_send(self, now: datetime, *, busy: Collection[str] = (), limit: int = 100) -> list[Delivery]:
+        """Notifications whose next attempt is due, the oldest first, but those of `busy` channels."""
         query = (
             select(t.notification)
             .where(t.notification.c.state == "pending", t.notification.c.next_attempt_at <= now)
+            .where(t.notification.c.channel.not_in(sorted(busy)))
             .order_by(t.notification.c.next_attempt_at, t.notification.c.id)
             .limit(limit)
         )

@@ -97,9 +97,10 @@ class Articles:
             stored, labelled = (await connection.execute(query)).one()
         return {"articles": stored, "labelled": labelled, "unlabelled": stored - labelled}
 
-    async def watched_since(self, until: datetime) -> datetime | None:
-        """When the first article came in, of those that had by `until`; None if none had."""
-        query = select(func.min(t.article.c.fetched_at)).where(t.article.c.fetched_at <= until)
+    async def watched_since(self, since: datetime, until: datetime) -> datetime | None:
+        """When the first article came in, of those fetched in [since, until]; None if none was."""
+        fetched_at = t.article.c.fetched_at
+        query = select(func.min(fetched_at)).where(fetched_at >= since, fetched_at <= until)
         async with self._database.read() as connection:
             first: datetime | None = await connection.scalar(query)
         return first

@@ -7,6 +7,8 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Table, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
@@ -43,8 +45,11 @@ class Database:
         """
         database = cls(_engine(url))
         try:
-            async with database.write() as connection:
-                await connection.run_sync(_migrate)
+            async with database.read() as connection:
+                current = await connection.run_sync(_is_current)
+            if not current:  # else reading need not wait for a writer
+                async with database.write() as connection:
+                    await connection.run_sync(_migrate)
         except BaseException:
             await database.aclose()
             raise
@@ -93,8 +98,7 @@ def _engine(url: str) -> AsyncEngine:
         memory = parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:")
         # An in-memory database lives in its one connection: the pool lends it to one transaction at a time.
         pool = {"poolclass": AsyncAdaptedQueuePool, "pool_size": 1, "max_overflow": 0} if memory else {}
-        # Every transaction here ends by itself: the pool need not roll it back once more on return.
-        engine = create_async_engine(url, pool_reset_on_return=None, **pool)
+        engine = create_async_engine(url, **pool)
     except (SQLAlchemyError, ImportError) as error:
         raise ConfigError("database", [Mistake("database.url", f"expected an async SQLAlchemy URL: {error}")]) from None
     if engine.dialect.name == "sqlite":
@@ -119,6 +123,11 @@ def _sqlite_begin(connection: Connection) -> None:
     # A lone SELECT sees one state of the tables without a transaction.
     if connection.get_execution_options().get("monitor_write", False):
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _is_current(connection: Connection) -> bool:
+    heads = ScriptDirectory(str(_MIGRATIONS)).get_heads()
+    return MigrationContext.configure(connection).get_current_heads() == tuple(heads)
 
 
 def _migrate(connection: Connection) -> None:

@@ -84,6 +84,7 @@ article = Table(
     Index(None, "published_at"),
     Index(None, "source", "published_at"),
     Index(None, "story_id"),
+    Index(None, "fetched_at"),
 )
 
 label = Table(

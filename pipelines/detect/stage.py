@@ -176,7 +176,8 @@ class Detect(Worker):
         stories_of_all = stats.labelled - stats.negative + len(stories)
         score = self._detector.score(stats.key, Counts(len(stories), stories_of_all), observed_buckets)
         return Spike(
-            id=fingerprint("spike", *stats.key, stats.end.isoformat()),
+            # The stories are part of it: two installations that share a receiver state different spikes.
+            id=fingerprint("spike", *stats.key, stats.end.isoformat(), *sorted(story.article_id for story in stories)),
             key=stats.key,
             start=stats.start,
             end=stats.end,
@@ -193,7 +194,9 @@ class Detect(Worker):
 
     async def _warmed_up(self, now: datetime) -> bool:
         if self._watched_since is None:
-            self._watched_since = await self._store.articles.watched_since(now)
+            # What lies further back than it learns from, an old archive say, is no past to compare with.
+            history = timedelta(days=self._settings.history_days)
+            self._watched_since = await self._store.articles.watched_since(now - history, now)
         since = self._watched_since
         return since is not None and now - since >= timedelta(hours=self._settings.warmup_h)
 

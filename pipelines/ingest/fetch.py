@@ -3,7 +3,6 @@
 import asyncio
 import zlib
 from collections import defaultdict
-from itertools import pairwise
 from typing import NamedTuple
 
 import httpx
@@ -14,6 +13,7 @@ from monitor.http import max_age_s, retry_after_s
 from monitor.settings import HttpSettings
 
 _PERMANENT = frozenset({301, 308})
+_MAX_MEMBERS = 100
 GZIP_MAGIC = b"\x1f\x8b"
 _ACCEPT = (
     "application/atom+xml, application/rss+xml, application/rdf+xml, application/feed+json,"
@@ -61,9 +61,6 @@ class Fetcher:
                     return await self._fetch(url, validators)
             except (TimeoutError, httpx.TimeoutException) as error:
                 raise FetchError(Reason.TIMEOUT, f"no whole answer within {self._settings.timeout_s:g} s") from error
-            except httpx.TooManyRedirects as error:
-                limit = self._settings.max_redirects
-                raise FetchError(Reason.REDIRECT_LOOP, f"more than {limit} redirects") from error
             except httpx.UnsupportedProtocol as error:
                 raise FetchError(Reason.CLIENT_ERROR, f"expected an http or https URL: {error}") from error
             except (httpx.RemoteProtocolError, httpx.DecodingError, zlib.error) as error:
@@ -78,22 +75,38 @@ class Fetcher:
             headers["If-None-Match"] = validators.etag
         if validators.last_modified and validators.last_modified.isascii():
             headers["If-Modified-Since"] = validators.last_modified
-        async with self._http.stream("GET", url, headers=headers, timeout=self._settings.timeout_s) as response:
-            if response.status_code != httpx.codes.NOT_MODIFIED:
-                self._refuse_status(response)
-            body = None if response.status_code == httpx.codes.NOT_MODIFIED else await self._read(response)
-            return Fetched(
-                body=body,
-                url=str(response.url),
-                content_type=response.headers.get("content-type", ""),
-                # A 304 may carry newer validators, or none: then the old ones still hold (RFC 9111, 4.3.4).
-                validators=Validators(
-                    response.headers.get("etag") or (validators.etag if body is None else None),
-                    response.headers.get("last-modified") or (validators.last_modified if body is None else None),
-                ),
-                max_age_s=max_age_s(response.headers),
-                moved_to=_moved_to(response),
-            )
+        request = self._http.build_request("GET", url, headers=headers, timeout=self._settings.timeout_s)
+        moved_to: str | None = None
+        permanent = True
+        for _ in range(self._settings.max_redirects + 1):
+            response = await self._http.send(request, stream=True, follow_redirects=False)
+            try:
+                if response.next_request is None:
+                    return await self._take(response, validators, moved_to)
+            finally:
+                await response.aclose()  # of a redirect, unread: its body says nothing, and may be a bomb
+            # A chain is permanent up to its first temporary step.
+            permanent = permanent and response.status_code in _PERMANENT
+            request = response.next_request
+            moved_to = str(request.url) if permanent else moved_to
+        raise FetchError(Reason.REDIRECT_LOOP, f"more than {self._settings.max_redirects} redirects")
+
+    async def _take(self, response: httpx.Response, validators: Validators, moved_to: str | None) -> Fetched:
+        if response.status_code != httpx.codes.NOT_MODIFIED:
+            self._refuse_status(response)
+        body = None if response.status_code == httpx.codes.NOT_MODIFIED else await self._read(response)
+        return Fetched(
+            body=body,
+            url=str(response.url),
+            content_type=response.headers.get("content-type", ""),
+            # A 304 may carry newer validators, or none: then the old ones still hold (RFC 9111, 4.3.4).
+            validators=Validators(
+                response.headers.get("etag") or (validators.etag if body is None else None),
+                response.headers.get("last-modified") or (validators.last_modified if body is None else None),
+            ),
+            max_age_s=max_age_s(response.headers),
+            moved_to=moved_to,
+        )
 
     def _refuse_status(self, response: httpx.Response) -> None:
         status = response.status_code
@@ -149,6 +162,7 @@ class Inflating:
         self._size = 0
         self._inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
         self._head = b""
+        self._members = 1
 
     def feed(self, chunk: bytes) -> bytes:
         if len(self._head) < 2:  # what kind of stream it is shows in its first two bytes
@@ -162,6 +176,9 @@ class Inflating:
         plain = self._decompress(chunk)
         # A gzip file may be several, one after the other (RFC 1952, 2.2); what else follows is padding.
         while self._inflate.eof and (rest := self._inflate.unused_data).startswith(GZIP_MAGIC):
+            self._members += 1
+            if self._members > _MAX_MEMBERS:  # each costs a copy of the rest: thousands would take minutes
+                raise FetchError(Reason.MALFORMED, f"a gzip file of more than {_MAX_MEMBERS} parts")
             self._inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
             plain += self._decompress(rest)
         return plain
@@ -181,13 +198,3 @@ def _is_wrapped(head: bytes) -> bool:
 
 def _too_large(limit: int) -> FetchError:
     return FetchError(Reason.TOO_LARGE, f"more than {limit} bytes; http.max_body_bytes allows more")
-
-
-def _moved_to(response: httpx.Response) -> str | None:
-    """Where a permanent redirect leads; a chain is permanent up to its first temporary step."""
-    moved: str | None = None
-    for step, after in pairwise((*response.history, response)):
-        if step.status_code not in _PERMANENT:
-            break
-        moved = str(after.url)
-    return moved

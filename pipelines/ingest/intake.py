@@ -2,7 +2,7 @@
 
 import json
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from monitor.domain.record import encode
 from monitor.errors import RecordError
 from monitor.stage import dead_letter
 from monitor.storage.store import Store
-from pipelines.ingest.normalise import Plausibility, article, shared_links, without_repeated_guids
+from pipelines.ingest.normalise import Plausibility, article
 from pipelines.ingest.source import Entry, Refused
 
 STAGE = "ingest"
@@ -27,14 +27,15 @@ class Taken(NamedTuple):
     """What became of some entries. `published` + `duplicates` + `refused` + `expired` is their number.
 
     `expired`: older than the database keeps articles; stored, they would be deleted, met again, and counted twice.
-    `repeated_guids`: how many guids were not believed, because different entries shared them.
     """
 
     published: int
     duplicates: int
     refused: int
     expired: int = 0
-    repeated_guids: int = 0
+
+    def plus(self, other: "Taken") -> "Taken":
+        return Taken(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
 
 
 class Arrival(NamedTuple):
@@ -61,16 +62,19 @@ class Intake:
         self._recent: OrderedDict[str, None] = OrderedDict()
 
     async def take(
-        self, arrivals: Sequence[Arrival], refused: Sequence[Refused], now: datetime, *, one_document: bool = False
+        self,
+        arrivals: Sequence[Arrival],
+        refused: Sequence[Refused],
+        now: datetime,
+        *,
+        distrusted: Collection[str] = (),
     ) -> Taken:
         """Durable on return: what is neither stored nor known is on the bus, and what was refused is a dead letter.
 
-        `one_document`: the entries were listed together, so those that share a link are different all the same.
+        `distrusted`: guids and links that do not identify.
         Raises: BusError, StoreError; then call again, nothing is doubled by it.
         """
-        entries, repeated = without_repeated_guids([arrival.entry for arrival in arrivals])
-        shared = shared_links(entries) if one_document else set()
-        articles, letters = await anyio.to_thread.run_sync(self._normalise, arrivals, entries, shared, now)
+        articles, letters = await anyio.to_thread.run_sync(self._normalise, arrivals, distrusted, now)
         kept = [item for item in articles if self._retention is None or item.published_at >= now - self._retention]
         expired = len(articles) - len(kept)
         letters += [dead_letter(STAGE, item.error, now, key=STAGE, value=item.raw) for item in refused]
@@ -82,26 +86,26 @@ class Intake:
         await self._bus.publish(Stream.DEAD_LETTERS, [Message(STAGE, encode(letter)) for letter in letters])
         for published in fresh:
             self._remember(published)
-        return Taken(len(fresh), len(kept) - len(fresh), len(letters), expired, len(repeated))
+        return Taken(len(fresh), len(kept) - len(fresh), len(letters), expired)
 
     def _normalise(
-        self, arrivals: Sequence[Arrival], entries: Sequence[Entry], shared: set[str], now: datetime
+        self, arrivals: Sequence[Arrival], distrusted: Collection[str], now: datetime
     ) -> tuple[list[Article], list[DeadLetter]]:
         articles: list[Article] = []
         letters: list[DeadLetter] = []
-        for arrival, entry in zip(arrivals, entries, strict=True):
+        for arrival in arrivals:
             try:
                 articles.append(
                     article(
-                        entry,
+                        arrival.entry,
                         source=arrival.source,
                         fetched_at=arrival.fetched_at,
                         plausibility=self._plausibility,
-                        link_identifies=entry.url not in shared,
+                        distrusted=distrusted,
                     )
                 )
             except RecordError as error:
-                raw = json.dumps(entry.raw, ensure_ascii=False).encode("utf-8", "surrogatepass")
+                raw = json.dumps(arrival.entry.raw, ensure_ascii=False).encode("utf-8", "surrogatepass")
                 letters.append(dead_letter(STAGE, error, now, key=arrival.source, value=raw))
         return articles, letters
 

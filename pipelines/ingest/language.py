@@ -15,6 +15,8 @@ UNKNOWN = "und"
 # A declared language is taken if it is at most this much less likely than the best one (natural logarithm): enough to
 # keep "REG - Osmosis Fd Climate" English, far too little to make a Polish headline so.
 _TIE_NATS = 8.0
+# Where nothing is declared: a headline of three words could be in any language.
+_USUAL = "en"
 _MAX_CHARS = 400
 _lock = threading.Lock()
 _restricted = False
@@ -36,7 +38,7 @@ def detect(text: str, declared: str | None) -> str:
         # The model was made from running text: capitals throughout would be read as abbreviations.
         ranking = py3langid.rank(sample.lower() if sample.isupper() else sample)
     best, best_score = ranking[0]
-    prior = (declared or "").lower().replace("_", "-").split("-")[0]
+    prior = (declared or _USUAL).lower().replace("_", "-").split("-")[0]
     for language, score in ranking:
         if language == prior and best_score - score <= _TIE_NATS:
             return str(language)

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Literal
@@ -75,9 +75,9 @@ class Plausibility:
 
 
 def article(
-    entry: Entry, *, source: str, fetched_at: datetime, plausibility: Plausibility, link_identifies: bool = True
+    entry: Entry, *, source: str, fetched_at: datetime, plausibility: Plausibility, distrusted: Collection[str] = ()
 ) -> Article:
-    """The article an entry makes. `link_identifies` False: its link leads to a page that other entries share.
+    """The article an entry makes. `distrusted`: guids and links that do not identify, see `ambiguous`.
 
     Raises: RecordError, if there is neither a title nor a summary, or no source.
     """
@@ -95,7 +95,13 @@ def article(
     url = web_address(entry.url)
     guid = one_line(entry.guid)[:2000] if entry.guid else None
     return Article(
-        id=identity(source, guid, url if link_identifies else None, title, summary),
+        id=identity(
+            source,
+            None if entry.guid in distrusted else guid,
+            None if entry.url in distrusted else url,
+            title,
+            summary,
+        ),
         story_id=fingerprint("story", story_text(title) or title),
         source=source,
         guid=guid or None,
@@ -119,22 +125,15 @@ def identity(source: str, guid: str | None, url: str | None, title: str, summary
     return fingerprint("text", title, summary)
 
 
-def without_repeated_guids(entries: Sequence[Entry]) -> tuple[list[Entry], set[str]]:
-    """Takes the guid from entries that share it though they are different articles; tells which guids these were.
+def ambiguous(entries: Sequence[Entry]) -> set[str]:
+    """Guids, and links of entries without guids, that different entries of one document share.
 
-    A guid that stands for many things identifies none of them; their links, or their texts, still do.
+    What stands for many things identifies none of them: there are feeds with one guid for all, and lists of notices
+    that lead to one page. Once known, it must stay so for that feed, or identities would depend on the neighbours.
     """
-    distinct = Counter(
-        guid for guid, _, _ in {(entry.guid, entry.url, entry.title) for entry in entries} if guid is not None
-    )
-    repeated = {guid for guid, times in distinct.items() if times > 1}
-    return [entry._replace(guid=None) if entry.guid in repeated else entry for entry in entries], repeated
-
-
-def shared_links(entries: Sequence[Entry]) -> set[str]:
-    """Links that several entries of one document without guids share: lists of notices often lead to one page."""
-    titles = {(entry.url, entry.title) for entry in entries if entry.url is not None and not entry.guid}
-    return {url for url, times in Counter(url for url, _ in titles).items() if times > 1}
+    guids = Counter(guid for guid, _, _ in {(entry.guid, entry.url, entry.title) for entry in entries} if guid)
+    links = Counter(url for url, _ in {(entry.url, entry.title) for entry in entries if not entry.guid} if url)
+    return {name for times in (guids, links) for name, count in times.items() if count > 1}
 
 
 def story_text(title: str) -> str:

@@ -3,6 +3,7 @@
 import json
 import re
 import resource
+import sys
 import time
 import warnings
 from datetime import UTC, datetime
@@ -43,8 +44,18 @@ class Unreadable(NamedTuple):
     detail: str
 
 
-def parse(body: bytes, content_type: str, url: str) -> Parsed | Unreadable:
+def parse(body: bytes, content_type: str, url: str, max_entries: int = sys.maxsize) -> Parsed | Unreadable:
     """Reads RSS, Atom, RDF or JSON Feed. Takes bytes and never opens anything."""
+    parsed = _parse(body, content_type, url)
+    if isinstance(parsed, Unreadable) or len(parsed.entries) <= max_entries:
+        return parsed
+    note = Note(
+        Reason.TOO_LARGE, f"{len(parsed.entries)} entries; ingest.max_entries allows {max_entries}, these are taken"
+    )
+    return parsed._replace(entries=parsed.entries[:max_entries], note=note)
+
+
+def _parse(body: bytes, content_type: str, url: str) -> Parsed | Unreadable:
     _limit_memory()
     start = body.lstrip(b"\xef\xbb\xbf \t\r\n\0")[:2048]
     if not start:

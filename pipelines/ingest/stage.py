@@ -5,6 +5,7 @@ import random
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
+import anyio.to_thread
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
@@ -14,14 +15,17 @@ from monitor.settings import IngestSettings
 from monitor.stage import Vital
 from monitor.storage.feeds import FeedState
 from monitor.storage.store import Store
-from pipelines.ingest.intake import Arrival, Intake
-from pipelines.ingest.normalise import one_line
-from pipelines.ingest.source import Poll, Source, SourceConfig
+from pipelines.ingest.intake import Arrival, Intake, Taken
+from pipelines.ingest.normalise import ambiguous, one_line
+from pipelines.ingest.source import Cursor, Poll, Source, SourceConfig
 
 log = structlog.get_logger(__name__)
 
 _FIRST_POLLS_WITHIN_S = 3.0
 _STORAGE_RETRY_S = 5.0
+_CHUNK = 500
+_DISTRUSTED = "distrusted"
+_MAX_DISTRUSTED = 1000
 _UNHEARD = frozenset({Reason.UNREACHABLE, Reason.TIMEOUT})
 
 
@@ -64,7 +68,9 @@ class Ingest:
                 continue
             # At start every feed may be due at once: spread them, so that no host meets a burst.
             soonest = now + timedelta(seconds=random.uniform(0, _FIRST_POLLS_WITHIN_S))
-            self._schedule(name, max(state.next_poll_at or soonest, soonest))
+            # A clock that was wrong once must not keep a feed waiting for years.
+            latest = now + timedelta(seconds=self._settings.max_interval_s)
+            self._schedule(name, min(max(state.next_poll_at or soonest, soonest), latest))
         self._scheduler.start()
         log.info("ingest_started", feeds=len(self._states))
         try:
@@ -73,6 +79,7 @@ class Ingest:
             self._scheduler.shutdown(wait=False)
             for task in self._polling:
                 task.cancel()
+            await asyncio.gather(*self._polling, return_exceptions=True)
 
     async def drain(self) -> None:
         self._draining = True
@@ -123,7 +130,9 @@ class Ingest:
             except (BusError, StoreError) as error:
                 self.vital.set("retrying", str(error))
                 log.warning("feed_poll_not_saved", error=str(error))
-                self._schedule(name, self._clock.now() + timedelta(seconds=_STORAGE_RETRY_S))
+                # Not much sooner than usual: each try asks the publisher again.
+                again_s = max(_STORAGE_RETRY_S, self._settings.min_interval_s)
+                self._schedule(name, self._clock.now() + timedelta(seconds=again_s))
                 return
             except Exception as error:  # top of a task: one feed's surprise stays that feed's
                 log.exception("feed_poll_broke")
@@ -172,24 +181,27 @@ class Ingest:
 
     async def _succeeded(self, before: FeedState, config: SourceConfig, poll: Poll) -> FeedState:
         now = self._clock.now()
-        arrivals = [Arrival(entry, entry.source or before.name, now) for entry in poll.entries]
-        taken = await self._intake.take(arrivals, poll.refused, now, one_document=True)
+        shared = await anyio.to_thread.run_sync(ambiguous, poll.entries)
+        distrusted = _distrusted(before.cursor, shared)
+        taken = Taken(0, 0, 0)
+        # In pieces, so that a feed of thousands does not keep the others waiting.
+        for start in range(0, max(1, len(poll.entries)), _CHUNK):
+            arrivals = [Arrival(e, e.source or before.name, now) for e in poll.entries[start : start + _CHUNK]]
+            refused = poll.refused if start == 0 else ()
+            taken = taken.plus(await self._intake.take(arrivals, refused, now, distrusted=distrusted))
         if poll.entries:
             log.info("feed_polled", entries=len(poll.entries), new=taken.published, refused=taken.refused)
         reason, detail = (poll.note.reason, one_line(poll.note.detail)) if poll.note else (None, None)
         if not poll.modified and not before.failures:
             reason, detail = before.reason, before.detail
-        elif taken.repeated_guids:
-            reason, detail = (
-                Reason.MALFORMED,
-                f"{taken.repeated_guids} guids stand for several entries; links used instead",
-            )
+        elif shared:
+            reason, detail = Reason.MALFORMED, f"{len(shared)} guids or links stand for several entries; not believed"
         elif taken.refused:
             reason, detail = Reason.NO_TEXT, f"{taken.refused} entries refused; see dead-letters list"
         if poll.moved_to and poll.moved_to != before.moved_to:
             log.warning("feed_moved", to=poll.moved_to)
         return before._replace(
-            cursor=poll.cursor,
+            cursor={**poll.cursor, _DISTRUSTED: [*distrusted]} if distrusted else poll.cursor,
             next_poll_at=self._next_poll_at(config, poll.next_at, now),
             last_polled_at=now,
             last_success_at=now,
@@ -230,3 +242,11 @@ class Ingest:
     def _spread(self, wait_s: float) -> float:
         # Only ever later: a publisher who names a time means "not before".
         return wait_s * (1 + random.uniform(0, self._settings.jitter))
+
+
+def _distrusted(cursor: Cursor, shared: set[str]) -> list[str]:
+    """The guids and links that did not identify before, or do not now; the latest thousand."""
+    before = cursor.get(_DISTRUSTED)
+    known = dict.fromkeys(str(name) for name in before) if isinstance(before, list) else {}
+    known.update(dict.fromkeys(sorted(shared)))
+    return list(known)[-_MAX_DISTRUSTED:]

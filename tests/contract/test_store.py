@@ -216,8 +216,9 @@ async def test_times_come_back_in_utc_to_the_microsecond(store: Store) -> None:
     (headline,) = await store.articles.headlines(limit=1)
     assert headline.article.published_at == moment
     assert headline.article.published_at.utcoffset() == timedelta()
-    assert await store.articles.watched_since(NOW) == abroad.fetched_at
-    assert await store.articles.watched_since(utc(2000, 1, 1)) is None
+    assert await store.articles.watched_since(utc(2000, 1, 1), NOW) == abroad.fetched_at
+    assert await store.articles.watched_since(utc(2000, 1, 1), utc(2001, 1, 1)) is None
+    assert await store.articles.watched_since(NOW, NOW + timedelta(days=1)) is None
 
 
 async def test_writers_at_once_lose_and_double_nothing(database_url: str) -> None:

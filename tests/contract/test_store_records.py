@@ -135,7 +135,7 @@ async def test_an_episode_is_the_latest_spike_of_its_key(store: Store) -> None:
 async def _joined(store: Store, *keys: Key, due_at: Any = NOW) -> Alert:
     for key in keys:
         await store.alerts.join(make_spike(key=key), "all", NOW, due_at)
-    (alert,) = await store.alerts.due(due_at)
+    (alert,) = await store.alerts.due("all", due_at)
     return alert
 
 
@@ -145,16 +145,16 @@ async def test_spikes_join_the_waiting_alert_once(store: Store) -> None:
         [ALL, Key("topic", "Energy")], key=lambda key: make_spike(key=key).id
     )
     assert await store.alerts.join(make_spike(key=ALL), "all", NOW, NOW) is None
-    assert await store.alerts.due(NOW - MINUTE) == []
+    assert await store.alerts.due("all", NOW - MINUTE) == []
     assert await store.alerts.join(make_spike(id="9" * 32), "other", NOW, NOW + MINUTE) != alert.id
 
 
 async def test_a_closed_alert_takes_nobody_in(store: Store) -> None:
     alert = await _joined(store, ALL)
     told = make_notification(alert=alert)
-    assert await store.alerts.close(alert, "sent to 1", [told], NOW, NOW + MINUTE)
-    assert not await store.alerts.close(alert, "sent to 1", [told], NOW, NOW + MINUTE)
-    assert await store.alerts.due(NOW) == []
+    assert await store.alerts.close(alert, "for 1 recipient(s)", [told], NOW, NOW + MINUTE)
+    assert not await store.alerts.close(alert, "for 1 recipient(s)", [told], NOW, NOW + MINUTE)
+    assert await store.alerts.due("all", NOW) == []
     assert await store.alerts.last_sent_at("all") == NOW
     assert await store.alerts.last_sent_at("other") is None
     assert await store.alerts.join(make_spike(id="9" * 32), "all", NOW, NOW) != alert.id
@@ -163,16 +163,18 @@ async def test_a_closed_alert_takes_nobody_in(store: Store) -> None:
 async def test_an_alert_that_a_spike_joined_meanwhile_is_not_closed_without_it(store: Store) -> None:
     alert = await _joined(store, ALL)
     await store.alerts.join(make_spike(), "all", NOW, NOW)
-    assert not await store.alerts.close(alert, "sent to 1", [make_notification(alert=alert)], NOW, NOW + MINUTE)
+    assert not await store.alerts.close(
+        alert, "for 1 recipient(s)", [make_notification(alert=alert)], NOW, NOW + MINUTE
+    )
     assert await store.alerts.to_send(NOW) == []
-    (again,) = await store.alerts.due(NOW)
+    (again,) = await store.alerts.due("all", NOW)
     assert len(again.spikes) == 2
 
 
 async def test_sent_stories_are_those_of_sent_alerts(store: Store) -> None:
     alert = await _joined(store, ALL)
     assert await store.alerts.sent_stories("all", NOW - MINUTE) == set()
-    await store.alerts.close(alert, "sent to 1", [make_notification(alert=alert)], NOW, NOW + MINUTE)
+    await store.alerts.close(alert, "for 1 recipient(s)", [make_notification(alert=alert)], NOW, NOW + MINUTE)
     assert len(await store.alerts.sent_stories("all", NOW)) == 3
     assert await store.alerts.sent_stories("all", NOW + MINUTE) == set()
     unsent = await _joined(store, Key("topic", "Energy"))
@@ -183,7 +185,7 @@ async def test_sent_stories_are_those_of_sent_alerts(store: Store) -> None:
 async def test_a_delivery_is_logged_as_it_goes(store: Store) -> None:
     alert = await _joined(store, ALL)
     told = make_notification(alert=alert)
-    await store.alerts.close(alert, "sent to 1", [told], NOW, NOW + MINUTE)
+    await store.alerts.close(alert, "for 1 recipient(s)", [told], NOW, NOW + MINUTE)
     (delivery,) = await store.alerts.to_send(NOW)
     assert (delivery.notification, delivery.state, delivery.attempts) == (told, "pending", 0)
     error = DeliveryError(Reason.TIMEOUT, HOSTILE)
@@ -194,7 +196,7 @@ async def test_a_delivery_is_logged_as_it_goes(store: Store) -> None:
     await store.alerts.log(again._replace(state="delivered", next_attempt_at=None, detail=error.detail))
     assert await store.alerts.to_send(NOW + MINUTE) == []
     ((row, deliveries),) = await store.alerts.latest(limit=3)
-    assert (row.alert, row.due_at, row.outcome) == (alert, None, "sent to 1")
+    assert (row.alert, row.due_at, row.outcome) == (alert, None, "for 1 recipient(s)")
     assert [found.state for found in deliveries] == ["delivered"]
 
 

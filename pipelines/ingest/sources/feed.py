@@ -44,13 +44,21 @@ class Feed:
     """
 
     def __init__(
-        self, config: Config, fetcher: Fetcher, clock: Clock, *, parse_timeout_s: float, parsers: CapacityLimiter
+        self,
+        config: Config,
+        fetcher: Fetcher,
+        clock: Clock,
+        *,
+        parse_timeout_s: float,
+        parsers: CapacityLimiter,
+        max_entries: int,
     ) -> None:
         self._config = config
         self._fetcher = fetcher
         self._clock = clock
         self._parse_timeout_s = parse_timeout_s
         self._parsers = parsers
+        self._max_entries = max_entries
 
     async def poll(self, cursor: Cursor) -> Poll:
         etag, last_modified = cursor.get("etag"), cursor.get("last_modified")
@@ -66,10 +74,13 @@ class Feed:
         if fetched.body is not None:
             parsed = await self._parse(fetched.body, fetched.content_type, fetched.url)
             entries, note, ttl_s = parsed.entries, parsed.note, parsed.ttl_s
+        validators = fetched.validators
+        if note is not None and note.reason is Reason.MALFORMED:
+            validators = Validators()  # part of it may be missing: "not modified" would be no good answer
         fresh_s = max(fetched.max_age_s or 0.0, ttl_s)
         return Poll(
             entries=entries,
-            cursor={"etag": fetched.validators.etag, "last_modified": fetched.validators.last_modified},
+            cursor={"etag": validators.etag, "last_modified": validators.last_modified},
             next_at=self._clock.now() + timedelta(seconds=fresh_s) if fresh_s else None,
             moved_to=fetched.moved_to,
             note=note,
@@ -80,7 +91,7 @@ class Feed:
         try:
             with anyio.fail_after(self._parse_timeout_s):
                 parsed = await anyio.to_process.run_sync(
-                    parse, body, content_type, url, cancellable=True, limiter=self._parsers
+                    parse, body, content_type, url, self._max_entries, cancellable=True, limiter=self._parsers
                 )
         except TimeoutError as error:
             raise FetchError(Reason.MALFORMED, f"parsing took over {self._parse_timeout_s:g} s") from error
@@ -92,4 +103,11 @@ class Feed:
 
 
 def build(config: Config, deps: SourceDeps) -> Source:
-    return Feed(config, deps.fetcher, deps.clock, parse_timeout_s=deps.settings.parse_timeout_s, parsers=deps.parsers)
+    return Feed(
+        config,
+        deps.fetcher,
+        deps.clock,
+        parse_timeout_s=deps.settings.parse_timeout_s,
+        parsers=deps.parsers,
+        max_entries=deps.settings.max_entries,
+    )

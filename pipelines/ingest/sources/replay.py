@@ -77,14 +77,19 @@ def read(path: Path) -> Iterator[Entry | Refused]:
     Raises: FetchError, if the file cannot be read to its end.
     """
     try:
+        number = 0
         with _open(path) as lines:
             while line := lines.readline(_MAX_LINE_BYTES + 1):
+                number += 1
                 if len(line) > _MAX_LINE_BYTES:
-                    yield Refused(line[:2000], RecordError(Reason.TOO_LARGE, f"a line over {_MAX_LINE_BYTES} bytes"))
+                    yield Refused(
+                        line[:2000],
+                        RecordError(Reason.TOO_LARGE, f"{path.name}, line {number}: over {_MAX_LINE_BYTES} bytes"),
+                    )
                     while line and not line.endswith(b"\n"):
                         line = lines.readline(_MAX_LINE_BYTES)
                 elif line.strip():
-                    yield _item(line)
+                    yield _item(line, f"{path.name}, line {number}")
     except FileNotFoundError as error:
         raise FetchError(Reason.CLIENT_ERROR, f"{path}: no such file") from error
     except (OSError, EOFError, zlib.error) as error:
@@ -97,13 +102,13 @@ def _open(path: Path) -> BinaryIO:
     return cast("BinaryIO", gzip.open(path)) if compressed else path.open("rb")
 
 
-def _item(line: bytes) -> Entry | Refused:
+def _item(line: bytes, where: str) -> Entry | Refused:
     try:
         item = json.loads(line)
     except (ValueError, RecursionError) as error:
-        return Refused(line, RecordError(Reason.MALFORMED, f"not JSON: {error}"))
+        return Refused(line, RecordError(Reason.MALFORMED, f"{where}: not JSON: {error}"))
     if not isinstance(item, dict):
-        return Refused(line, RecordError(Reason.MALFORMED, "not a JSON object"))
+        return Refused(line, RecordError(Reason.MALFORMED, f"{where}: not a JSON object"))
     return Entry(
         title=_text(item, "title") or "",
         summary=_text(item, "description", "summary", "content") or "",

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from alerts.dispatch import Dispatch
+from alerts.rules import LIVE, REPLAYED
 from alerts.stage import Group
 from monitor.bus.bus import Received
 from monitor.bus.streams import Stream
@@ -245,9 +246,9 @@ async def test_the_same_stories_are_not_told_twice(store: Store, clock: ManualCl
     await _later(clock, dispatch, 600)
     assert hook.attempts == 1
     outcomes = {row.outcome for row, _ in await store.alerts.latest(limit=9)}
-    assert outcomes == {"sent to 1", "same stories: 4 of 4 were sent before"}
+    assert outcomes == {"for 1 recipient(s)", "same stories: 4 of 4 were sent before"}
     clock.set(clock.now() + timedelta(hours=25))
-    await _told(store, clock, _spike(3, stories=first.stories))
+    await _told(store, clock, _spike(3, stories=first.stories, detected_at=clock.now()))
     await dispatch.dispatch_once()
     assert hook.attempts == 2
 
@@ -318,3 +319,37 @@ async def test_a_channel_that_hangs_holds_up_itself_alone(store: Store, clock: M
     await running
     assert len(fine.accepted) == 2
     assert (hanging.attempts, len(hanging.accepted)) == (2, 2)
+
+
+async def test_what_is_no_news_any_more_is_not_sent(store: Store, clock: ManualClock) -> None:
+    hook = Scripted()
+    await _told(store, clock, _spike(1))
+    await _later(clock, _dispatch(store, clock, hook=hook), SETTINGS.horizon_h * 3600)
+    assert hook.attempts == 0
+    ((row, deliveries),) = await store.alerts.latest(limit=9)
+    assert "no news any more" in (row.outcome or "")
+    assert deliveries == []
+
+
+async def test_a_replay_that_tells_nobody_leaves_alone_what_waits_for_the_daemon(
+    store: Store, clock: ManualClock
+) -> None:
+    down = Scripted(TIMEOUT)
+    dispatch = _dispatch(store, clock, hook=down)
+    await _told(store, clock, _spike(1))
+    await dispatch.dispatch_once()
+    await _told(store, clock, _spike(2))
+    clock.set(clock.now() + timedelta(seconds=600))
+    silent = Dispatch({}, store=store, clock=clock, settings=SETTINGS, deliver=False)
+    assert await silent.dispatch_once() == {}
+    await dispatch.dispatch_once()
+    assert len(down.accepted) == 2
+
+
+async def test_a_replayed_spike_joins_no_alert_of_the_daemon(store: Store, clock: ManualClock) -> None:
+    replaying = Group(store, clock, SETTINGS, deliver=False)
+    spike = _spike(1)  # of NOW, which is long ago by the machine's clock, or still to come
+    await replaying.process([Received(Stream.SPIKES, 0, 0, str(spike.key), encode(spike))])
+    ((row, _),) = await store.alerts.latest(limit=9)
+    assert row.alert.group_key == REPLAYED
+    assert await store.alerts.due(LIVE, NOW + timedelta(days=1)) == []

@@ -6,7 +6,7 @@ import pytest
 
 from alerts import retry
 from alerts.dedup import repeats
-from alerts.rules import group_key, withheld
+from alerts.rules import is_news, withheld
 from monitor.domain.spikes import Severity, severity_of
 from monitor.domain.windows import ALL
 from monitor.errors import DeliveryError, Reason
@@ -32,8 +32,9 @@ def test_severity_grows_with_the_score() -> None:
     ]  # fmt: skip
 
 
-def test_all_keys_share_a_message() -> None:
-    assert group_key(make_spike()) == group_key(make_spike(key=ALL))
+@pytest.mark.parametrize(("hours", "news"), [(0, True), (5.9, True), (6.1, False), (9999, False), (-6.1, False)])
+def test_what_is_hours_old_is_no_news(hours: float, news: bool) -> None:
+    assert is_news(make_spike(), NOW + timedelta(hours=hours), AlertSettings(horizon_h=6)) is news
 
 
 @pytest.mark.parametrize(("sent", "told"), [(0, True), (1, True), (2, False), (3, False)])
@@ -70,7 +71,14 @@ def test_a_receiver_that_asks_for_patience_gets_it() -> None:
     assert retry.failed(DELIVERY, error, NOW).next_attempt_at == NOW + timedelta(seconds=4000)
 
 
-@pytest.mark.parametrize("reason", [reason for reason in Reason if not reason.retryable])
+@pytest.mark.parametrize("reason", [Reason.AUTH, Reason.CLIENT_ERROR, Reason.TIMEOUT])
+def test_what_may_be_put_right_is_tried_again(reason: Reason) -> None:
+    after = retry.failed(DELIVERY, DeliveryError(reason, "no"), NOW)
+    assert after.state == "pending"
+    assert after.next_attempt_at is not None
+
+
+@pytest.mark.parametrize("reason", [Reason.GONE, Reason.INVALID])
 def test_what_cannot_succeed_is_given_up(reason: Reason) -> None:
     after = retry.failed(DELIVERY, DeliveryError(reason, "no"), NOW)
     assert (after.state, after.next_attempt_at, after.attempts) == ("failed", None, 1)

@@ -122,6 +122,11 @@ async def test_nothing_is_stated_before_the_warm_up_is_over(store: Store, bus: E
     assert await _detect(store, bus, warmup_h=200).tick(later) == []
 
 
+async def test_an_old_archive_is_no_warm_up(store: Store, bus: EmbeddedBus) -> None:
+    await store.articles.add([*_calm(8, until=NOW - timedelta(days=900)), *_burst()])
+    assert await _detect(store, bus).tick(NOW) == []
+
+
 async def test_evidence_must_be_enough_and_from_enough_sources(store: Store, bus: EmbeddedBus) -> None:
     await store.articles.add([*_calm(8), *_burst(source="one")])
     assert await _detect(store, bus, min_sources=9).tick(NOW) == []

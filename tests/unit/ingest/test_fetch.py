@@ -38,9 +38,7 @@ async def _fetch(url: str, validators: Validators = NONE, *, guarded: bool = Fal
 
 async def _fetched(url: str, validators: Validators = NONE, *, guarded: bool = False, **overrides: Any) -> Fetched:
     settings = HttpSettings.model_validate({"max_body_bytes": 100_000, "timeout_s": 5, **overrides})
-    async with client(
-        allow_private_addresses=not guarded, user_agent="test", max_redirects=settings.max_redirects
-    ) as http:
+    async with client(allow_private_addresses=not guarded, user_agent="test") as http:
         return await Fetcher(http, settings, ManualClock(NOW)).fetch(url, validators)
 
 
@@ -337,3 +335,34 @@ async def test_no_host_meets_more_than_its_share(server: Web) -> None:
         fetched = await asyncio.gather(*(fetcher.fetch(url, NONE) for _ in range(10)))
     assert [one.body for one in fetched] == [BODY] * 10
     assert most == 2
+
+
+async def test_the_body_of_a_redirect_is_not_read(server: Web) -> None:
+    """It may be a bomb as well as any other body; what counts is where it leads."""
+    end = server.put("/end", answer(200, b"<rss/>"))
+    bomb = gzip.compress(bytes(300_000_000))
+    url = server.put("/bomb", answer(302, bomb, Location=end, Content_Encoding="gzip"))
+    tracemalloc.start()
+    try:
+        assert await _fetch(url) == b"<rss/>"
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 30_000_000
+
+
+def test_a_gzip_file_of_countless_parts_is_refused() -> None:
+    many = gzip.compress(b"") * 50_000
+    with pytest.raises(FetchError, match="parts") as caught:
+        bounded(many, 100_000_000)
+    assert caught.value.reason is Reason.MALFORMED
+    assert bounded(gzip.compress(b"a") * 100, 10_000) == b"a" * 100
+
+
+async def test_no_cookie_is_kept(server: Web) -> None:
+    url = server.put("/feed", answer(200, b"<rss/>", Set_Cookie="session=1; Path=/"))
+    async with client(allow_private_addresses=True, user_agent="test") as http:
+        fetcher = Fetcher(http, HttpSettings(), ManualClock(NOW))
+        for _ in range(2):
+            await fetcher.fetch(url, NONE)
+    assert ["cookie" in request.headers for request in server.requests] == [False, False]

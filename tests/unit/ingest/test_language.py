@@ -53,3 +53,20 @@ def test_any_declaration_may_be_nonsense(declared: str) -> None:
 def test_long_and_mixed_texts_have_one_of_the_known_languages() -> None:
     for text in (ENGLISH * 1000, POLISH + ENGLISH, "a", "Ω", "ё" * 500, "中" * 500):
         assert detect(text, None) in LANGUAGES
+
+
+@pytest.mark.parametrize("title", ["SVB fails", "ECB holds", "Oil slips", "Tesla misses", "Bank opens branch"])
+def test_a_headline_that_could_be_in_any_language_is_taken_for_english(title: str) -> None:
+    assert detect(title, None) == "en"
+
+
+@pytest.mark.parametrize(
+    ("title", "language"),
+    [
+        ("Commerzbank streicht 900 Stellen", "de"),
+        ("La BCE relève ses taux", "fr"),
+        ("Telefónica gana un 20% más", "es"),
+    ],
+)
+def test_but_not_one_that_clearly_is_in_another(title: str, language: str) -> None:
+    assert detect(title, None) == language

@@ -14,6 +14,7 @@ from monitor.domain.record import decode, encode, utc
 from monitor.errors import Reason, RecordError
 from pipelines.ingest.normalise import (
     Plausibility,
+    ambiguous,
     article,
     canonical,
     one_line,
@@ -21,7 +22,6 @@ from pipelines.ingest.normalise import (
     plain_text,
     story_text,
     web_address,
-    without_repeated_guids,
 )
 from pipelines.ingest.source import Entry
 from tests.factories import NOW
@@ -165,13 +165,18 @@ def test_an_address_leads_to_the_web_or_nowhere(text: str) -> None:
         assert address is None or address.lower().startswith(("http://", "https://"))
 
 
-def test_one_guid_for_many_entries_loses_none() -> None:
+def test_what_stands_for_many_entries_identifies_none_of_them() -> None:
     entries = [_entry(title=f"Story {n}", guid="feed", url=f"https://x.example/{n}") for n in range(5)]
-    entries.append(_entry(title="Fine", guid="own"))
-    told_apart, repeated = without_repeated_guids(entries)
-    assert repeated == {"feed"}
-    assert len({_article(**{**entry._asdict(), "source": "wire"}).id for entry in told_apart}) == 6
-    assert without_repeated_guids([entries[-1]] * 2) == ([entries[-1]] * 2, set())
+    entries += [_entry(title=f"Notice {n}", url="https://x.example/notices") for n in range(3)]
+    entries += [_entry(title="Fine", guid="own"), _entry(title="Fine", guid="own")]
+    distrusted = ambiguous(entries)
+    assert distrusted == {"feed", "https://x.example/notices"}
+    articles = [
+        article(entry, source="wire", fetched_at=NOW, plausibility=PLAUSIBLE, distrusted=distrusted)
+        for entry in entries
+    ]
+    assert len({one.id for one in articles}) == 5 + 3 + 1
+    assert articles[5].url == "https://x.example/notices"
 
 
 @pytest.mark.parametrize(

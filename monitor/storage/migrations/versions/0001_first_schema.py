@@ -27,7 +27,7 @@ SELECT id, key_kind, key, state, severity, window_start, window_end, detected_at
 FROM spike
 """,
     "headlines": """
-SELECT a.id, a.story_id, a.published_at, a.fetched_at, a.source, a.language, a.title, a.summary, a.url,
+SELECT a.id, a.story_id, a.published_at, a.time_basis, a.fetched_at, a.source, a.language, a.title, a.summary, a.url,
        l.topic, l.sentiment, l.negative, l.neutral, l.positive, a.model_version
 FROM article a LEFT JOIN label l ON l.article_id = a.id AND l.model_version = a.model_version
 """,
@@ -63,6 +63,7 @@ def upgrade() -> None:
         sa.Column("model_version", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_article")),
     )
+    op.create_index(op.f("ix_article_fetched_at"), "article", ["fetched_at"], unique=False)
     op.create_index(op.f("ix_article_published_at"), "article", ["published_at"], unique=False)
     op.create_index(op.f("ix_article_source_published_at"), "article", ["source", "published_at"], unique=False)
     op.create_index(op.f("ix_article_story_id"), "article", ["story_id"], unique=False)
