@@ -224,7 +224,7 @@ def _spike_facts(spike: Spike) -> SpikeFacts:
         kind=spike.key.kind,
         name=_name(spike.key),
         start=spike.start,
-        end=spike.end,
+        end=min(spike.end, max(spike.detected_at, spike.start)),  # the newest bucket may still be filling
         observed=spike.observed,
         total=spike.total,
         expected=spike.expected,

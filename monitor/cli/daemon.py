@@ -96,7 +96,7 @@ def replay(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Play archives through the same stages as the daemon's, on the archives' own clock."""
+    """Play archives through the same stages as the daemon's, on their own clock, into the tables of data_dir."""
     settings = load_settings(context)
     factor = _speed(speed)
     total = _count_lines(files)
@@ -198,7 +198,7 @@ def status(context: typer.Context, as_json: AsJson = False) -> None:
         print_json(found)
         return
     console.print(f"data folder {settings.data_dir}, {found['free_disk_mb']} MB free", markup=False, highlight=False)
-    columns = ("component", "state", "since", "heartbeat", "process", "detail")
+    columns = ("component", "state", "since", "process", "detail")
     print_rows("Components", columns, [[part[name] for name in columns] for part in found["components"]])
     print_facts("Messages waiting", found["lag"])
     print_facts("Stored", found["stored"])

@@ -40,11 +40,10 @@ def list_feeds(context: typer.Context, as_json: AsJson = False) -> None:
         return
     print_rows(
         "Feeds",
-        ("feed", "group", "state", "articles", "last success (UTC)", "next poll (UTC)", "why"),
+        ("feed", "state", "articles", "last read (UTC)", "next poll (UTC)", "why"),
         (
             (
                 row["feed"],
-                row["group"],
                 row["state"],
                 row["articles"],
                 row["last_success_at"],
@@ -70,7 +69,7 @@ def _state(state: FeedState, enabled: bool) -> str:
         return "parked"
     if state.failures:
         return f"failing x{state.failures}"
-    return "never polled" if state.last_polled_at is None else "ok"
+    return "never read" if state.last_success_at is None else "ok"
 
 
 @app.command()

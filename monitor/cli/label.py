@@ -5,6 +5,8 @@ import json
 import sys
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from io import BufferedReader, TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, TextIO, cast
 
@@ -27,7 +29,8 @@ def label(
     context: typer.Context,
     text: Annotated[str | None, typer.Argument(help="One text.")] = None,
     file: Annotated[
-        Path | None, typer.Option("--file", "-f", help="One text a line, or .jsonl with title and summary.")
+        Path | None,
+        typer.Option("--file", "-f", help="One text a line, or .jsonl with title and summary; - is standard input."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON for a single text on a terminal, too.")] = False,
 ) -> None:
@@ -75,12 +78,15 @@ def _texts(file: Path) -> Iterator[str]:
         raise FetchError(Reason.CLIENT_ERROR, f"{file}: {why}") from error
 
 
-def _open(file: Path) -> TextIO:
-    with file.open("rb") as start:
-        compressed = start.read(2) == b"\x1f\x8b"
-    # "-sig": a byte order mark is no part of the first text.
-    how: dict[str, Any] = {"encoding": "utf-8-sig", "errors": "replace", "newline": "\n"}
-    return cast("TextIO", gzip.open(file, "rt", **how)) if compressed else file.open(**how)
+@contextmanager
+def _open(file: Path) -> Iterator[TextIO]:
+    """The file, or standard input for "-"; compressed or not. Pipes can be read once only: so nothing is reopened."""
+    with nullcontext(sys.stdin.buffer) if str(file) == "-" else file.open("rb") as source:
+        raw = cast("BufferedReader", source)
+        plain = cast("BufferedReader", gzip.open(raw)) if raw.peek(2).startswith(b"\x1f\x8b") else raw  # noqa: SIM115
+        # "-sig": a byte order mark is no part of the first text.
+        with TextIOWrapper(plain, encoding="utf-8-sig", errors="replace", newline="\n") as text:
+            yield text
 
 
 def _json_text(file: Path, number: int, line: str) -> str:

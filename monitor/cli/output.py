@@ -1,6 +1,7 @@
 """How commands print: tables for people, JSON for programs."""
 
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -8,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from pydantic_core import to_json
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -15,13 +17,15 @@ from rich.text import Text
 from monitor.errors import ConfigError, Mistake
 
 _PIPED_WIDTH = 160
-"""Columns of a table that is not printed on a terminal."""
+"""Columns of a table that is not printed on a terminal, unless COLUMNS says otherwise."""
 
-console = Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
+console = Console(width=shutil.get_terminal_size((_PIPED_WIDTH, 50)).columns)
 errors = Console(stderr=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=100_000, help="Most rows printed.")]
+
+_ROOMY = 120
 
 _SENTIMENT_STYLE = {"negative": "red", "positive": "green"}
 _URL_PASSWORD = re.compile(r"^([A-Za-z][\w+.-]*://[^:/?#@]*:)[^@]*@")
@@ -35,9 +39,17 @@ def print_json(value: Any) -> None:
 
 def print_rows(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table; outside text is printed as it is, never read as markup."""
-    table = Table(title=title, title_justify="left", header_style="bold")
-    for name in columns:
-        table.add_column(name, overflow="fold")
+    table = Table(
+        title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
+    )
+    cap = None if console.width >= _ROOMY else 16
+    for number, name in enumerate(columns, start=1):
+        # The last column holds the longest text, and takes the room that the others leave.
+        is_last = number == len(columns)
+        if is_last:
+            table.add_column(name, overflow="fold", min_width=12)
+        else:
+            table.add_column(name, overflow="ellipsis", no_wrap=True, max_width=cap)
     count = 0
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(_cell(cell)) for cell in row))
@@ -69,11 +81,16 @@ def without_passwords(value: Any) -> Any:
     return _URL_PASSWORD.sub(r"\1**********@", value) if isinstance(value, str) else value
 
 
+def _is_recent(value: datetime) -> bool:
+    """Within half a year: then seconds say more than the year does."""
+    return abs(datetime.now(UTC) - value) < timedelta(days=180)
+
+
 def _cell(value: object) -> str:
     if value is None:
         return "-"
     if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+        return value.astimezone(UTC).strftime("%m-%d %H:%M:%S" if _is_recent(value) else "%Y-%m-%d %H:%M")
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:.2f}" if isinstance(value, float) else str(value)

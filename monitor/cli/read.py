@@ -8,7 +8,7 @@ from monitor.cli.context import with_store
 from monitor.cli.output import AsJson, Limit, moment, print_json, print_rows, sentiment
 from monitor.clock import SystemClock
 from monitor.domain.labels import Sentiment, Topic
-from monitor.domain.windows import RESOLUTIONS_S
+from monitor.domain.windows import RESOLUTIONS_S, KeyKind
 from monitor.errors import ConfigError, Mistake
 from monitor.storage.alerts import Delivery
 
@@ -93,39 +93,56 @@ def trends(
     if recount:
         _recount(context, resolution, as_json)
         return
+    kinds, name = _key(key)
     now = SystemClock().now()
     start, end = moment("--since", since, now), moment("--until", until, now)
     found = with_store(
         context,
         lambda store: store.articles.trends(
-            resolution=resolution, since=start, until=end, key=key, limit=limit, newest_first=True
+            resolution=resolution, since=start, until=end, key=name, kinds=kinds, limit=limit, newest_first=True
         ),
     )
     if as_json:
         print_json(
             [
-                {**row.model_dump(), "negative_share": row.negative_share, "mean_polarity": row.mean_polarity}
+                {
+                    **row.model_dump(),
+                    "articles": row.articles,
+                    "negative_share": row.negative_share,
+                    "mean_polarity": row.mean_polarity,
+                }
                 for row in found
             ]
         )
         return
     print_rows(
         f"Trends, buckets of {resolution}",
-        ("start (UTC)", "key", "positive", "neutral", "negative", "unlabelled", "negative share", "mean polarity"),
+        ("start (UTC)", "pos", "neu", "neg", "unlab", "share", "polar", "key"),
         (
             (
                 row.start,
-                str(row.key),
                 row.positive,
                 row.neutral,
                 row.negative,
                 row.unlabelled,
                 row.negative_share,
                 row.mean_polarity,
+                str(row.key),
             )
             for row in found
         ),
     )
+
+
+def _key(given: str | None) -> tuple[list[KeyKind] | None, str | None]:
+    """The key meant: "all", a topic in any case, a source, or either as tables print it, with its kind in front."""
+    if given is None:
+        return None, None
+    kind, colon, name = given.partition(":")
+    if colon and kind in ("topic", "source"):
+        return (["topic"], str(_topic(name))) if kind == "topic" else (["source"], name)
+    topics = [topic for topic in Topic if topic.casefold() == given.casefold()]
+    return None, str(topics[0]) if topics else given
 
 
 def _recount(context: typer.Context, resolution: str, as_json: bool) -> None:
@@ -149,29 +166,15 @@ def spikes(context: typer.Context, limit: Limit = 20, since: Since = None, as_js
         return
     print_rows(
         "Spikes",
-        (
-            "id",
-            "detected (UTC)",
-            "key",
-            "severity",
-            "state",
-            "negative stories",
-            "expected",
-            "score",
-            "sources",
-            "first story",
-        ),
+        ("id", "detected (UTC)", "key", "severity", "stories", "score", "first story"),
         (
             (
                 spike.id[:8],
                 spike.detected_at,
                 str(spike.key),
                 str(spike.severity),
-                spike.state,
-                f"{spike.observed} of {spike.total}",
-                spike.expected,
-                spike.score,
-                spike.sources,
+                f"{spike.observed}/{spike.total}",
+                f"{spike.score:.1f}",
                 spike.stories[0].title if spike.stories else None,
             )
             for spike in found
