@@ -11,7 +11,7 @@ from monitor.domain.record import fingerprint
 from monitor.domain.spikes import Spike
 from monitor.errors import Reason
 from monitor.storage import tables as t
-from monitor.storage.database import Database
+from monitor.storage.database import Database, to_the_end
 
 DeliveryState = Literal["pending", "delivered", "failed"]
 
@@ -44,6 +44,7 @@ class Alerts:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @to_the_end
     async def join(self, spike: Spike, group_key: str, now: datetime, due_at: datetime) -> str | None:
         """Adds a spike to the group's waiting alert, and opens one, due at `due_at`, where none waits.
 
@@ -85,6 +86,7 @@ class Alerts:
             story.story_id for row in await self._rows(query) for spike in row.alert.spikes for story in spike.stories
         }
 
+    @to_the_end
     async def close(
         self, alert: Alert, outcome: str, notifications: Sequence[Notification], now: datetime, expires_at: datetime
     ) -> bool:
@@ -133,6 +135,7 @@ class Alerts:
         async with self._database.read() as connection:
             return [_delivery(row) for row in await connection.execute(query)]
 
+    @to_the_end
     async def log(self, delivery: Delivery) -> None:
         """Writes down how far a delivery has come."""
         values = delivery._asdict()

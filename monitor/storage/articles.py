@@ -12,7 +12,7 @@ from monitor.domain.labels import LabelledArticle, Sentiment
 from monitor.domain.spikes import StoryEvidence
 from monitor.domain.windows import ALL, BUCKET_S, RESOLUTIONS_S, Key, KeyKind, WindowStats, bucket_start
 from monitor.storage import tables as t
-from monitor.storage.database import Database
+from monitor.storage.database import Database, to_the_end
 
 _COUNTS = ("positive", "neutral", "negative", "unlabelled", "polarity_micro")
 
@@ -51,6 +51,7 @@ class Articles:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @to_the_end
     async def add(self, batch: Sequence[LabelledArticle]) -> list[LabelledArticle]:
         """Stores and counts those that are not stored yet; tells which these were, in order.
 
@@ -227,6 +228,7 @@ class Articles:
             for (start, key), counts in sorted(sums.items())
         ]
 
+    @to_the_end
     async def delete_before(self, cutoff: datetime) -> int:
         """Deletes articles of buckets before that of `cutoff`, their labels and these buckets; hours and days stay.
 

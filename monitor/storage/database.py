@@ -1,9 +1,11 @@
 """The database: SQLite or PostgreSQL behind one SQLAlchemy engine, migrated on opening."""
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import functools
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from alembic import command
 from alembic.config import Config
@@ -19,6 +21,9 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 from monitor.errors import ConfigError, Mistake, Reason, StoreError
 
 MEMORY = "sqlite+aiosqlite:///:memory:"
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -90,6 +95,28 @@ class Database:
     def insert(self, table: Table) -> Any:
         """An INSERT that knows ON CONFLICT; both dialects spell it alike."""
         return postgresql.insert(table) if self._dialect == "postgresql" else sqlite.insert(table)
+
+
+def to_the_end(write: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Cancelled, this waits for the transaction to end before it says so.
+
+    A transaction left in the middle would keep the database locked for as long as anybody holds on to the cancellation.
+    """
+
+    @functools.wraps(write)
+    async def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+        task = asyncio.create_task(write(*args, **kwargs))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            while not task.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait([task])
+            if not task.cancelled():
+                task.exception()  # looked at: what is cancelled has nobody left to tell
+            raise
+
+    return wrapped
 
 
 def _engine(url: str) -> AsyncEngine:

@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from monitor.errors import Reason
 from monitor.storage import tables as t
-from monitor.storage.database import Database
+from monitor.storage.database import Database, to_the_end
 
 
 class FeedState(NamedTuple):
@@ -43,6 +43,7 @@ class Feeds:
             rows = await connection.execute(select(t.feed).order_by(t.feed.c.name))
             return {row.name: _state(dict(row._mapping)) for row in rows}
 
+    @to_the_end
     async def save(self, state: FeedState) -> None:
         row = state._asdict()
         upsert = self._database.insert(t.feed).values(row)

@@ -8,7 +8,7 @@ from sqlalchemy import delete, func, or_, select, update
 
 from monitor.domain.dead_letters import DeadLetter
 from monitor.storage import tables as t
-from monitor.storage.database import Database
+from monitor.storage.database import Database, to_the_end
 
 
 class DeadLetters:
@@ -17,6 +17,7 @@ class DeadLetters:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @to_the_end
     async def add(self, letters: Sequence[DeadLetter]) -> None:
         latest = {letter.id: letter for letter in letters}
         rows = [{**dict(letter), "reason": str(letter.reason)} for _, letter in sorted(latest.items())]
@@ -38,6 +39,7 @@ class DeadLetters:
         async with self._database.read() as connection:
             return [DeadLetter(**row._mapping) for row in await connection.execute(query)]
 
+    @to_the_end
     async def mark_replayed(self, letter_id: str, now: datetime) -> None:
         async with self._database.write() as connection:
             await connection.execute(
@@ -68,6 +70,7 @@ class Health:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @to_the_end
     async def report(self, components: Sequence[ComponentHealth], forget_before: datetime) -> None:
         """Saves the states, and forgets processes that have been silent since `forget_before`."""
         insert = self._database.insert(t.component)
@@ -79,6 +82,7 @@ class Health:
             await connection.execute(upsert, [component._asdict() for component in components])
             await connection.execute(delete(t.component).where(t.component.c.heartbeat_at < forget_before))
 
+    @to_the_end
     async def forget(self, processes: Sequence[str]) -> None:
         async with self._database.write() as connection:
             await connection.execute(delete(t.component).where(t.component.c.process.in_(processes)))

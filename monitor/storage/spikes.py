@@ -9,7 +9,7 @@ from sqlalchemy import Row, func, select, update
 from monitor.domain.spikes import Spike, StoryEvidence
 from monitor.domain.windows import Key
 from monitor.storage import tables as t
-from monitor.storage.database import Database
+from monitor.storage.database import Database, to_the_end
 
 _WINDOW = {"start": "window_start", "end": "window_end"}
 
@@ -27,6 +27,7 @@ class Spikes:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @to_the_end
     async def save(
         self, spikes: Sequence[Spike], high: Iterable[tuple[str, datetime]], resolved: Iterable[tuple[str, datetime]]
     ) -> set[str]:
@@ -70,6 +71,7 @@ class Spikes:
         async with self._database.read() as connection:
             return [_spike(row) for row in await connection.execute(query.limit(limit))]
 
+    @to_the_end
     async def mark_published(self, ids: Sequence[str], now: datetime) -> None:
         async with self._database.write() as connection:
             await connection.execute(update(t.spike).where(t.spike.c.id.in_(ids)).values(published_at=now))

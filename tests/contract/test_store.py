@@ -3,9 +3,12 @@
 import asyncio
 import itertools
 import random
+import sqlite3
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +21,7 @@ from monitor.domain.record import utc
 from monitor.domain.windows import ALL, RESOLUTIONS_S, Key, WindowStats, bucket_start
 from monitor.errors import ConfigError
 from monitor.storage import tables
-from monitor.storage.database import Database
+from monitor.storage.database import Database, sqlite_url
 from monitor.storage.store import Store
 from tests.factories import NOW, make_article, make_label, make_labelled
 
@@ -249,3 +252,20 @@ async def test_writers_at_once_lose_and_double_nothing(database_url: str) -> Non
 async def test_an_unusable_url_is_a_mistake_in_the_configuration(url: str) -> None:
     with pytest.raises(ConfigError, match=r"database\.url"):
         await Database.open(url)
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.005, 0.01, 0.02])
+async def test_a_cancelled_write_leaves_nothing_locked(after_s: float, tmp_path: Path) -> None:
+    file = tmp_path / "store.sqlite3"
+    store = await Store.open(sqlite_url(file))
+    many = [make_labelled(article=make_article(title=f"Story {n}")) for n in range(400)]
+    writing = asyncio.create_task(store.articles.add(many))
+    await asyncio.wait([writing], timeout=after_s)
+    writing.cancel()
+    (outcome,) = await asyncio.gather(writing, return_exceptions=True)  # held on to, as a task group would
+    with closing(sqlite3.connect(file, timeout=0, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("ROLLBACK")
+    assert isinstance(outcome, asyncio.CancelledError | list)
+    assert (await store.articles.totals())["articles"] in (0, 400)
+    await store.aclose()
