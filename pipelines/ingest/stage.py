@@ -163,12 +163,11 @@ class Ingest:
         except FetchError as error:
             state = self._failed(before, error, self._clock.now())
             log.warning("feed_failed", reason=error.reason, detail=error.detail, failures=state.failures)
-            self._states[name] = state
-            self._tell_if_cut_off()
         else:
             state = await self._succeeded(before, config, poll)
         await self._store.feeds.save(state)
         self._states[name] = state
+        self._tell_if_cut_off()
         self.vital.set("ok")
         return state
 

@@ -1,7 +1,6 @@
 """From spikes to deliveries: grouped, told once, retried on schedule, given up in time."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
@@ -20,7 +19,6 @@ from monitor.domain.windows import ALL, Key
 from monitor.errors import DeliveryError, Reason, StoreError
 from monitor.settings import AlertSettings
 from monitor.storage.alerts import Delivery
-from monitor.storage.database import MEMORY
 from monitor.storage.store import Store
 from tests.factories import NOW, make_spike, make_story_evidence
 
@@ -48,18 +46,6 @@ class Scripted:
         if error is not None:
             raise error
         self.accepted.append(notification)
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(NOW)
-
-
-@pytest.fixture
-async def store() -> AsyncIterator[Store]:
-    store = await Store.open(MEMORY)
-    yield store
-    await store.aclose()
 
 
 def _dispatch(store: Store, clock: ManualClock, **channels: Scripted) -> Dispatch:

@@ -1,7 +1,7 @@
 """A tick over the tables: a burst is stated once, whatever fails or restarts in between."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,7 +17,6 @@ from monitor.domain.spikes import Spike
 from monitor.domain.windows import ALL, Key
 from monitor.errors import BusError, Reason, StoreError
 from monitor.settings import DetectSettings
-from monitor.storage.database import MEMORY
 from monitor.storage.store import Store
 from pipelines.detect.detector import Counts, Detector
 from pipelines.detect.detectors.negative_binomial import Config, build
@@ -53,20 +52,6 @@ def _burst(count: int = 12, end: datetime = NOW, **overrides: Any) -> list[Label
         )
         for n in range(count)
     ]
-
-
-@pytest.fixture
-async def store() -> AsyncIterator[Store]:
-    store = await Store.open(MEMORY)
-    yield store
-    await store.aclose()
-
-
-@pytest.fixture
-async def bus() -> AsyncIterator[EmbeddedBus]:
-    bus = await EmbeddedBus.open(None, partitions=2, retention=timedelta(hours=1), clock=ManualClock(NOW))
-    yield bus
-    await bus.aclose()
 
 
 def _detect(store: Store, bus: EmbeddedBus, detector: Detector | None = None, **overrides: Any) -> Detect:

@@ -1,14 +1,12 @@
 """The rhythm of feeds: when each is polled again, what is remembered of it, what is only done after what."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from monitor.bus.bus import Bus, Message
-from monitor.bus.embedded import EmbeddedBus
 from monitor.bus.streams import Group, Stream
 from monitor.clock import ManualClock
 from monitor.domain.article import Article
@@ -16,7 +14,6 @@ from monitor.domain.dead_letters import DeadLetter
 from monitor.domain.record import decode
 from monitor.errors import BusError, FetchError, Reason, RecordError, StoreError
 from monitor.settings import IngestSettings
-from monitor.storage.database import MEMORY
 from monitor.storage.feeds import FeedState
 from monitor.storage.store import Store
 from pipelines.ingest.intake import Arrival, Intake
@@ -57,25 +54,6 @@ def _entry(title: str = "Bank halts withdrawals", **overrides: Any) -> Entry:
         "raw": {},
     }
     return Entry(**{"title": title, **fields, **overrides})
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(NOW)
-
-
-@pytest.fixture
-async def store() -> AsyncIterator[Store]:
-    store = await Store.open(MEMORY)
-    yield store
-    await store.aclose()
-
-
-@pytest.fixture
-async def bus(clock: ManualClock) -> AsyncIterator[Bus]:
-    bus = await EmbeddedBus.open(None, partitions=2, retention=timedelta(hours=1), clock=clock)
-    yield bus
-    await bus.aclose()
 
 
 async def _ingest(source: Scripted, store: Store, bus: Bus, clock: ManualClock, config: Config = CONFIG) -> Ingest:
