@@ -29,7 +29,7 @@ from monitor.stage import Component, Processor, Stage
 from monitor.storage.database import sqlite_url
 from monitor.storage.store import Store
 from pipelines.aggregate.stage import Aggregate, KeepDeadLetters
-from pipelines.classify.classifier import Classifier
+from pipelines.classify.classifier import Classifier, ClassifierDeps
 from pipelines.classify.stage import Classify
 from pipelines.detect.stage import Detect
 from pipelines.ingest.fetch import Fetcher, bounded
@@ -112,9 +112,9 @@ def claim(data_dir: Path, stages: Collection[str]) -> Iterator[None]:
 
 
 def build_classifier(settings: Settings) -> Classifier:
-    classifier: Classifier = plugins.load("pipelines.classify.models", settings.classifier.kind).build(
-        settings.classifier
-    )
+    """Raises: ModelError, if it is one with weights and these cannot be used."""
+    plugin = plugins.load("pipelines.classify.models", settings.classifier.kind)
+    classifier: Classifier = plugin.build(settings.classifier, ClassifierDeps(settings.models.folder, SystemClock()))
     return classifier
 
 
@@ -148,28 +148,32 @@ async def build_stage(
     )
 
 
-class Middle(NamedTuple):
-    """The stages between the way in and the detector, and what they count."""
+class Counts(NamedTuple):
+    """The stages that store what was labelled and what was refused, and what they counted."""
 
-    classify: Stage
     aggregate: Stage
     dead_letters: Stage
-    counts: Aggregate
+    counted: Aggregate
 
 
-async def build_classify(core: Core) -> Stage:
-    processor = Classify(await asyncio.to_thread(build_classifier, core.settings), core.settings.classify)
-    return await build_stage(core, ConsumerGroup.CLASSIFY, Stream.LABELLED, processor, core.settings.classify.max_batch)
+@contextlib.asynccontextmanager
+async def build_classify(core: Core) -> AsyncIterator[Stage]:
+    """Raises: ModelError"""
+    classifier = await asyncio.to_thread(build_classifier, core.settings)
+    try:
+        processor, most = Classify(classifier, core.settings.classify), core.settings.classify.max_batch
+        yield await build_stage(core, ConsumerGroup.CLASSIFY, Stream.LABELLED, processor, most)
+    finally:
+        await asyncio.to_thread(classifier.close)
 
 
-async def build_middle(core: Core) -> Middle:
-    counts = Aggregate(core.store, core.settings.aggregate)
+async def build_counts(core: Core) -> Counts:
+    counted = Aggregate(core.store, core.settings.aggregate)
     batch = core.settings.aggregate.max_batch
-    return Middle(
-        classify=await build_classify(core),
-        aggregate=await build_stage(core, ConsumerGroup.AGGREGATE, None, counts, batch),
+    return Counts(
+        aggregate=await build_stage(core, ConsumerGroup.AGGREGATE, None, counted, batch),
         dead_letters=await build_stage(core, ConsumerGroup.DEAD_LETTERS, None, KeepDeadLetters(core.store), batch),
-        counts=counts,
+        counted=counted,
     )
 
 
@@ -268,10 +272,10 @@ async def build(core: Core, stages: Collection[str] = STAGES) -> AsyncIterator[l
         if "ingest" in stages:
             components.append(await stack.enter_async_context(build_ingest(core)))
         if "classify" in stages:
-            components.append(await build_classify(core))
+            components.append(await stack.enter_async_context(build_classify(core)))
         if "aggregate" in stages:
-            middle = await build_middle(core)
-            components += [middle.aggregate, middle.dead_letters]
+            counts = await build_counts(core)
+            components += [counts.aggregate, counts.dead_letters]
         if "detect" in stages:
             components.append(build_detect(core))
         if "alerts" in stages:
@@ -313,7 +317,7 @@ async def _run(component: Component, stop: asyncio.Event) -> None:
 async def run_daemon(settings: Settings, stages: Sequence[str] = STAGES) -> None:
     """Serves until SIGTERM, SIGINT or SIGHUP, then drains; the second signal ends the process at once.
 
-    Raises: ConfigError, BusyError, StoreError, BusError before anything starts.
+    Raises: ConfigError, ModelError, BusyError, StoreError, BusError before anything starts.
     """
     stop = asyncio.Event()
     _handle_signals(stop)

@@ -76,6 +76,14 @@ class DemoError(MonitorError):
     """The demo could not be played to its end."""
 
 
+class DatasetError(MonitorError):
+    """A labelled file cannot be learnt from or judged on. Names the file, the row and the column."""
+
+
+class ModelError(MonitorError):
+    """A model cannot be used. Names the model, and what it lacks."""
+
+
 class RemoteError(MonitorError):
     """The other side failed. Retry while `.retryable`, and not before `.retry_after_s` seconds."""
 

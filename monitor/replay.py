@@ -70,14 +70,15 @@ class _Way:
 class _Line(NamedTuple):
     """The stages of a replay."""
 
-    middle: app.Middle
+    classify: Stage
+    counts: app.Counts
     detect: Detect
     alerts: Stage
     dispatch: Dispatch
 
     @property
     def stages(self) -> list[Stage]:
-        return [self.middle.classify, self.middle.aggregate, self.middle.dead_letters]
+        return [self.classify, self.counts.aggregate, self.counts.dead_letters]
 
     async def catch_up(self) -> None:
         for stage in self.stages:
@@ -96,7 +97,7 @@ async def replay(
     """Plays the files in the order given, until their end or until `stop` is set.
 
     `speed` None: as fast as it goes; else so many times real time. `deliver` False: alerts are stored, not sent.
-    Raises: BusyError, ConfigError, FetchError, StoreError, BusError.
+    Raises: BusyError, ConfigError, ModelError, FetchError, StoreError, BusError.
     """
     chunks = _chunks(files)
     first = next(chunks, ([], []))
@@ -107,9 +108,10 @@ async def replay(
         core = await stack.enter_async_context(app.open_core(settings, clock))
         channels = await stack.enter_async_context(app.build_channels(settings)) if deliver else {}
         alerts, dispatch = await app.build_alerts(core, channels, deliver=deliver)
-        line = _Line(await app.build_middle(core), app.build_detect(core), alerts, dispatch)
+        classify = await stack.enter_async_context(app.build_classify(core))
+        line = _Line(classify, await app.build_counts(core), app.build_detect(core), alerts, dispatch)
         await line.catch_up()
-        counts = line.middle.counts
+        counts = line.counts.counted
         left_over = counts.snapshot()
         way = _Way(app.build_intake(core), progress)
         began = asyncio.get_running_loop().time()

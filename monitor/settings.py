@@ -137,6 +137,12 @@ class ClassifySettings(Section):
     max_batch: Count = Field(256, description="most articles labelled in one call")
 
 
+class ModelsSettings(Section):
+    """Where the versions of the model are kept, for classifiers that have weights."""
+
+    folder: Path = Field(Path("data/models"), description="folder of the versions, relative to config.toml")
+
+
 class AggregateSettings(Section):
     """How labelled articles are stored and counted."""
 
@@ -218,8 +224,9 @@ class Settings(BaseSettings):
     http: HttpSettings = HttpSettings()
     ingest: IngestSettings = IngestSettings()
     feeds: dict[str, Any] = Field(default_factory=dict, description="one table per feed, [feeds.NAME]")
-    classifier: Any = Field({"kind": "lexicon"}, validate_default=True, description="the model that labels")
+    classifier: Any = Field({"kind": "transformer"}, validate_default=True, description="the model that labels")
     classify: ClassifySettings = ClassifySettings()
+    models: ModelsSettings = ModelsSettings()
     aggregate: AggregateSettings = AggregateSettings()
     detector: Any = Field({"kind": "negative_binomial"}, validate_default=True, description="what scores trends")
     detect: DetectSettings = DetectSettings()
@@ -387,4 +394,5 @@ def load(path: Path) -> Settings:
     if found or settings is None:
         raise ConfigError(str(path), sorted(set(found)))
     base = path.resolve().parent
-    return settings.model_copy(update={"data_dir": (base / settings.data_dir).resolve()})
+    models = settings.models.model_copy(update={"folder": (base / settings.models.folder).resolve()})
+    return settings.model_copy(update={"data_dir": (base / settings.data_dir).resolve(), "models": models})

@@ -1,7 +1,7 @@
 """The command line: parse, call, print.
 
-Exit codes: 0 done; 1 it could not be done (the text says why); 2 the configuration or the command line is wrong;
-3 another process does this work already; 130 stopped at once by a second signal.
+Exit codes: 0 done; 1 it could not be done (the text says why); 2 the configuration, the command line, a model or a
+labelled file is wrong; 3 another process does this work already; 130 stopped at once by a second signal.
 """
 
 import io
@@ -12,9 +12,9 @@ from typing import Annotated
 import typer
 
 from monitor import __version__
-from monitor.cli import daemon, dead_letters, feeds, label, read
+from monitor.cli import bench, daemon, dead_letters, evaluate, explain, feeds, label, models, read, train
 from monitor.cli.output import errors
-from monitor.errors import BusyError, ConfigError, InvariantError, MonitorError
+from monitor.errors import BusyError, ConfigError, DatasetError, InvariantError, ModelError, MonitorError
 
 app = typer.Typer(
     name="monitor",
@@ -25,10 +25,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (daemon, read, label):
+for module in (daemon, read, label, train, evaluate, explain):
     module.register(app)
 app.add_typer(feeds.app, name="feeds")
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(models.app, name="models")
+app.add_typer(bench.app, name="bench")
 
 
 def _version(wanted: bool) -> None:
@@ -77,4 +79,4 @@ def _fail(error: BaseException) -> None:
     errors.print(f"monitor: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
     if isinstance(error, InvariantError):
         raise error
-    sys.exit({ConfigError: 2, BusyError: 3}.get(type(error), 1))
+    sys.exit({ConfigError: 2, DatasetError: 2, ModelError: 2, BusyError: 3}.get(type(error), 1))

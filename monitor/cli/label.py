@@ -47,7 +47,7 @@ def label(
             print_facts("Label", _facts(found))
         return
     batch: list[str] = []
-    for item in _texts(file) if file is not None else ():
+    for item in texts_of(file) if file is not None else ():
         batch.append(item)
         if len(batch) == _BATCH:
             _print(batch, classifier.label(batch))
@@ -60,7 +60,7 @@ def _print(texts: list[str], labels: list[Label]) -> None:
         typer.echo(_line(text, found))
 
 
-def _texts(file: Path) -> Iterator[str]:
+def texts_of(file: Path) -> Iterator[str]:
     """Each line of a text; each line of a .jsonl that is not blank.
 
     Raises: FetchError, naming the line.

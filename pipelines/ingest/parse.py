@@ -7,6 +7,7 @@ import sys
 import time
 import warnings
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urljoin
 
@@ -66,8 +67,14 @@ def _parse(body: bytes, content_type: str, url: str) -> Parsed | Unreadable:
 
 
 def _limit_memory() -> None:
+    """What parsing may take comes on top of what the process has: one that has torch loaded starts with gigabytes."""
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit = _MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(_MEMORY_BYTES, hard)
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    except OSError:  # not Linux: there the limit is a rough one
+        pages = 0
+    wanted = pages * resource.getpagesize() + _MEMORY_BYTES
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
 
 

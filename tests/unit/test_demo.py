@@ -18,7 +18,7 @@ from monitor.demo.newsday import Item, load
 from monitor.demo.run import Report
 from monitor.demo.servers import Mailbox, Outlets
 from monitor.domain.record import utc
-from pipelines.classify.models import lexicon
+from pipelines.classify.models import _lexicon, lexicon
 
 NOW = utc(2026, 3, 10, 12)
 SECRET = "whsec_" + "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0"
@@ -38,7 +38,7 @@ def test_the_day_leads_up_to_now() -> None:
 
 def test_the_burst_is_bad_news_and_the_calm_is_not() -> None:
     day = load(NOW)
-    classifier = lexicon.build(lexicon.Config())
+    classifier = lexicon.Lexicon(_lexicon.read())
 
     def negative(items: list[Item]) -> int:
         labels = classifier.label([f"{item.title}\n{item.summary}" for item in items])

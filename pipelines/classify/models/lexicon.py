@@ -7,7 +7,7 @@ from typing import Final, Literal, Self
 
 from monitor.domain.labels import Label, Sentiment, Topic
 from monitor.plugins import PluginConfig
-from pipelines.classify.classifier import Classifier
+from pipelines.classify.classifier import Classifier, ClassifierDeps
 from pipelines.classify.models import _lexicon
 from pipelines.classify.models._lexicon import Cue, Words
 
@@ -69,6 +69,9 @@ class Lexicon:
 
     def label(self, texts: Sequence[str]) -> list[Label]:
         return [self._label(text) for text in texts]
+
+    def close(self) -> None:
+        """Nothing works besides the calls."""
 
     def _label(self, text: str) -> Label:
         # Upper case first: letters that differ only in lower case become one. It may make the text longer.
@@ -221,6 +224,6 @@ def _softmax(weights: Sequence[float], sharpness: float) -> list[float]:
     return [power / total for power in powers]
 
 
-def build(config: Config) -> Classifier:  # noqa: ARG001  it has nothing to set
+def build(config: Config, deps: ClassifierDeps) -> Classifier:  # noqa: ARG001  it has nothing to set, and needs nothing
     """The classifier with the shipped words."""
     return Lexicon(_lexicon.read())

@@ -1,20 +1,23 @@
 """The word-list classifier: headlines no analyst would dispute, negation, and what holds for any text."""
 
 import string
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor import plugins
+from monitor.clock import SystemClock
 from monitor.domain.labels import Label, Sentiment, Topic
 from monitor.errors import InvariantError
-from pipelines.classify.classifier import Classifier
+from pipelines.classify.classifier import Classifier, ClassifierDeps
 from pipelines.classify.models import _lexicon
 from pipelines.classify.models.lexicon import READ_CHARS, Config, build
 
 NEGATIVE, NEUTRAL, POSITIVE = Sentiment.NEGATIVE, Sentiment.NEUTRAL, Sentiment.POSITIVE
-CLASSIFIER = build(Config.example())
+DEPS = ClassifierDeps(Path("models"), SystemClock())
+CLASSIFIER = build(Config.example(), DEPS)
 
 HEADLINES: list[tuple[str, Sentiment, Topic | None]] = [
     # banks in trouble
@@ -252,7 +255,7 @@ def test_typographic_apostrophes_are_apostrophes() -> None:
 
 
 def test_two_builds_agree() -> None:
-    other: Classifier = build(Config())
+    other: Classifier = build(Config(), DEPS)
 
     assert other.version == CLASSIFIER.version
     assert other.label(["Bank fails"]) == CLASSIFIER.label(["Bank fails"])
