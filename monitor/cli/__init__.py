@@ -32,6 +32,11 @@ app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(models.app, name="models")
 app.add_typer(bench.app, name="bench")
 
+# What the extra `training` brings; only the commands that train, judge and explain import it.
+_TRAINING = frozenset(
+    {"accelerate", "captum", "datasketch", "huggingface_hub", "matplotlib", "peft", "pyarrow", "scipy", "sklearn"}
+)
+
 
 def _version(wanted: bool) -> None:
     if wanted:
@@ -64,6 +69,14 @@ def main() -> None:
         _fail(_first(group))
     except MonitorError as error:
         _fail(error)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _TRAINING:
+            raise
+        errors.print(
+            f"monitor: this command needs {package}; pip install 'news-monitor[training]'", style="red", markup=False
+        )
+        sys.exit(1)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

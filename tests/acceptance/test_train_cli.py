@@ -1,6 +1,7 @@
 """`monitor train` and `monitor evaluate` on the files of a user."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,11 @@ def test_a_model_can_be_explained(place: Workplace, tmp_path: Path) -> None:
     found = json.loads(done.out)
     assert found
     assert "<b>Bank</b>" not in page.read_text()
+
+
+def test_without_the_extra_it_is_said_what_to_install(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "pipelines.classify.explain", raising=False)
+    monkeypatch.setitem(sys.modules, "captum.attr", None)
+    done = place.call("explain", "Bank falls", "--model", str(place.folder / "base"))
+    assert done.code == 1
+    assert "news-monitor[training]" in done.err
