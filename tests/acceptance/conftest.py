@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def quick_classifier() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MONITOR_CLASSIFIER__KIND", "lexicon")
