@@ -208,7 +208,7 @@ class Registry:
             history = pointer.history if pointer else (Promotion(version=before, promoted_at=None),) if before else ()
             if version != before:
                 history = (*history, Promotion(version=version, promoted_at=now))
-            self._forget_refusal(version)
+            self.accept(version)
             self._point(Pointer(current=version, history=history))
         return Moved(before, version)
 
@@ -226,7 +226,7 @@ class Registry:
             self.open(after)
             undone = left.model_copy(update={"rolled_back_at": self._clock.now()})
             history = tuple(undone if step is left else step for step in pointer.history)
-            self._forget_refusal(after)
+            self.accept(after)
             self._point(Pointer(current=after, history=history))
         return Moved(pointer.current, after)
 
@@ -254,9 +254,6 @@ class Registry:
 
     def accept(self, version: str) -> None:
         """Forgets a refusal of this version: it labels. Raises: OSError."""
-        self._forget_refusal(version)
-
-    def _forget_refusal(self, version: str) -> None:
         refusal = self.refused()
         if refusal is not None and refusal.version == version:
             (self._folder / _REFUSED).unlink(missing_ok=True)

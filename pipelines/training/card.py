@@ -16,6 +16,7 @@ from pipelines.classify.heads import HEADS
 from pipelines.training import plots
 from pipelines.training.evaluate import Report
 from pipelines.training.metrics import Interval, report_text
+from pipelines.training.split import digest
 
 if TYPE_CHECKING:
     from pipelines.training.train import Recipe  # which imports torch
@@ -54,11 +55,8 @@ class Split:
 
     @classmethod
     def of(cls, name: str, texts: Iterable[str]) -> Self:
-        digest, rows = hashlib.sha256(), 0
-        for text in texts:
-            digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
-            rows += 1
-        return cls(name, rows, digest.hexdigest())
+        listed = list(texts)
+        return cls(name, len(listed), digest(listed))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import random
 import shutil
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version as package_version
 from pathlib import Path
@@ -24,11 +24,10 @@ from pipelines.training.evaluate import evaluate
 from pipelines.training.metrics import fit_temperature
 from pipelines.training.newswire import sentences
 from pipelines.training.rows import File, Labels, Row, read
-from pipelines.training.train import Recipe, train
+from pipelines.training.train import CHECKPOINTS, Recipe, train
 
 log = structlog.get_logger(__name__)
 
-CHECKPOINTS: Final = "checkpoints"
 _PACKAGES: Final = ("torch", "transformers", "tokenizers", "peft", "numpy")
 
 
@@ -56,7 +55,6 @@ class Job:
     data_licence: str = "unknown"
     licence: str = "unknown"
     resume: bool = False
-    notes: dict[str, str] = field(default_factory=dict)
 
 
 def run(job: Job) -> Path:
@@ -94,13 +92,14 @@ def run(job: Job) -> Path:
 
     model.config.monitor = {"version": job.version, "temperature": {}, "max_tokens": job.recipe.max_tokens}
     _save(model, tokenizer, job.output)
-    temperature = _temperatures(Network.load(job.output, precision="fp32"), held_out)
-    model.config.monitor["temperature"] = temperature
+    network = Network.load(job.output, precision="fp32")
+    network.temperature = _temperatures(network, held_out)
+    model.config.monitor["temperature"] = network.temperature
     model.config.save_pretrained(job.output)
-    log.info("model_calibrated", **{name: round(value, 3) for name, value in temperature.items()})
+    log.info("model_calibrated", **{name: round(value, 3) for name, value in network.temperature.items()})
 
     texts = [row.text for row in learnt]
-    report = evaluate(Network.load(job.output, precision="fp32"), judged or held_out, texts)
+    report = evaluate(network, judged or held_out, texts)
     card.write(job.output, report, _origin(job, read_rows, learnt, held_out, written))
     shutil.rmtree(job.output / CHECKPOINTS)
     return job.output
@@ -213,6 +212,5 @@ def _origin(
             **{name: package_version(name) for name in _PACKAGES},
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
             **({"teacher": Path(job.teacher).name} if job.teacher else {}),
-            **job.notes,
         },
     )

@@ -31,6 +31,7 @@ from pipelines.training.augment import Augment, tickers_of
 from pipelines.training.rows import Row
 
 UNLABELLED: Final = -100
+CHECKPOINTS: Final = "checkpoints"
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +267,7 @@ class _Trainer(Trainer):
 
 
 def _scores(prediction: EvalPrediction) -> dict[str, float]:
-    """Accuracy of each head over its labelled rows, and their mean as `score`."""
+    """Accuracy of each head over its labelled rows."""
     logits = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions
     labels = np.asarray(prediction.label_ids)
     found = {}
@@ -275,7 +276,7 @@ def _scores(prediction: EvalPrediction) -> dict[str, float]:
         if known.any():
             said = np.asarray(logits)[known, head.start : head.end].argmax(-1)
             found[f"{head.name}_accuracy"] = float((said == labels[known, column]).mean())
-    return {**found, "score": sum(found.values()) / max(len(found), 1)}
+    return found
 
 
 def train(
@@ -301,7 +302,7 @@ def train(
         else None
     )
     arguments = TrainingArguments(
-        output_dir=str(output / "checkpoints"),
+        output_dir=str(output / CHECKPOINTS),
         num_train_epochs=recipe.epochs,
         per_device_train_batch_size=recipe.batch,
         per_device_eval_batch_size=64,

@@ -67,7 +67,6 @@ class Network:
         max_tokens: int,
         device: str,
         precision: str,
-        costs: Costs | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
@@ -78,7 +77,7 @@ class Network:
         self.max_tokens = max_tokens
         self.device = device
         self.precision = precision
-        self.costs = costs or COSTS[device]
+        self.costs = COSTS[device]
         self.tried: dict[str, float] = {}
         # Where no output answers a label, the index is -1: the column of minus infinity put at the end.
         wanted = [(head.start + at, column) for head in self.heads for at, column in enumerate(self.columns[head.name])]
@@ -177,13 +176,14 @@ class Network:
                 )
             self.model, self.precision = converted(self.model, precision), precision
             return
-        plainest, exact = self.model, self.probabilities(PROBE)
-        best = plainest
+        best = plainest = self.model
+        single = self._try()
+        exact = single[1]
         took: dict[str, float] = {}
         for tried in PRECISIONS[self.device]:
             try:
                 self.model = converted(plainest, tried)
-                took_s, found = self._try()
+                took_s, found = single if tried == "fp32" else self._try()
             except (RuntimeError, NotImplementedError) as error:  # this build or this device lacks it
                 log.info("precision_not_available", precision=tried, error=str(error).splitlines()[0])
                 continue
@@ -202,7 +202,6 @@ class Network:
         longest = "bank " * self.max_tokens
         rows = max(1, self.costs.max_tokens // self.max_tokens)
         self.logits([longest] * rows)
-        self.logits(PROBE)
 
     def _try(self) -> tuple[float, Logits]:
         """The shorter of two times that the probe takes, once all is allocated; and the answers."""

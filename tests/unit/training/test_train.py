@@ -17,9 +17,9 @@ from pipelines.classify.folder import check
 from pipelines.classify.heads import HEADS, SENTIMENT, TOPIC
 from pipelines.classify.models._network import Network
 from pipelines.training import job as jobs
-from pipelines.training.job import CHECKPOINTS, Job, joined, merged, run
+from pipelines.training.job import Job, joined, merged, run
 from pipelines.training.rows import File, Row
-from pipelines.training.train import UNLABELLED, Loss, Recipe, class_weights, unweigh
+from pipelines.training.train import CHECKPOINTS, UNLABELLED, Loss, Recipe, class_weights, unweigh
 from tests.tiny import make_tiny
 
 pytestmark = [
