@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from monitor import logs
-from monitor.cli.evaluate import find_model, shipped_model
+from monitor.cli.evaluate import find_model
 from monitor.cli.label import texts_of
 from monitor.cli.output import AsJson, print_facts, print_json, print_rows
 from monitor.errors import ConfigError, Mistake
@@ -25,7 +25,7 @@ def classify(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(help="One text a line, or .jsonl with title and summary; may be .gz.")],
     limit: Annotated[int, typer.Option(min=1, help="Texts to read of it.")] = 3_000,
-    model: Annotated[str | None, typer.Option(help="A model folder or version; default: the shipped model.")] = None,
+    model: Annotated[str | None, typer.Option(help="A model folder or version; default: the current one.")] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option()] = "auto",
     precision: Annotated[Literal["auto", "fp32", "bf16", "fp16", "int8"], typer.Option()] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="0: all cores but one.")] = 0,
@@ -36,7 +36,7 @@ def classify(
     texts = list(itertools.islice(texts_of(file), limit))
     if not texts:
         raise ConfigError("command line", [Mistake("FILE", f"expected texts; {file} holds none")])
-    place = shipped_model() if model is None else Path(find_model(context, model))
+    place = Path(find_model(context, model))
 
     from monitor.bench.classify import measure
 

@@ -1,12 +1,14 @@
 """What every command begins with."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import typer
 
 from monitor import app, logs
+from monitor.errors import ConfigError
 from monitor.settings import Settings, find_config, load
 from monitor.storage.store import Store
 
@@ -21,6 +23,15 @@ def settings(context: typer.Context, *, quiet: bool = True) -> Settings:
     found = load(find_config(context.obj))
     logs.configure("WARNING" if quiet else found.log.level, json=found.log.json_lines)
     return found
+
+
+def is_configured(context: typer.Context) -> bool:
+    """Whether there is a configuration, or one is asked for."""
+    try:
+        find_config(context.obj)
+    except ConfigError:
+        return context.obj is not None or "MONITOR_CONFIG" in os.environ
+    return True
 
 
 def with_store(context: typer.Context, ask: Callable[[Store], Awaitable[T]]) -> T:

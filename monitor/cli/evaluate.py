@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from monitor import logs
+from monitor.cli.context import is_configured
 from monitor.cli.context import settings as load_settings
 from monitor.cli.output import AsJson, console, print_json, print_rows
 from monitor.clock import SystemClock
-from monitor.errors import ConfigError, DatasetError, Mistake
+from monitor.errors import ConfigError, DatasetError, Mistake, ModelError
 from pipelines.classify.registry import SHIPPED, Registry
-from pipelines.training.rows import FORMATS, Labels, Row, read
+from pipelines.training.files import form
+from pipelines.training.rows import Labels, Row, read
 
 if TYPE_CHECKING:
     from pipelines.training.evaluate import HeadReport, Report
@@ -41,7 +43,7 @@ def evaluate(
     model: Annotated[
         str | None,
         typer.Argument(
-            help="A model folder, a version in the list of models, or OWNER/NAME; default: the shipped model."
+            help="A model folder, a version in the list of models, or OWNER/NAME; default: the current version."
         ),
     ] = None,
     files: LabelledFiles = None,
@@ -71,7 +73,7 @@ def evaluate(
         *(row for file in sentiment or () for row in read(file, names, only="sentiment")),
     ]
     seen = [row.text for file in training or () for row in _training_rows(file, names)] if training else None
-    place = shipped_model() if model is None else find_model(context, model)
+    place = find_model(context, model)
 
     from pipelines.classify.models._network import Network
     from pipelines.training.card import write
@@ -90,23 +92,25 @@ def evaluate(
         _print(report)
 
 
-def find_model(context: typer.Context, given: str) -> Path | str:
-    """Where a model lies: a folder, a version in the registry, or OWNER/NAME at Hugging Face.
+def find_model(context: typer.Context, given: str | None) -> Path | str:
+    """Where a model lies: a folder, a version in the registry, or OWNER/NAME at Hugging Face; None is the current one.
+
+    Without any configuration the current one is the shipped one.
 
     Raises: ModelError, naming the versions there are; ConfigError if the settings are needed and cannot be read.
     """
-    if Path(given).is_dir():
-        return Path(given)
-    if given.count("/") == 1 and not given.startswith((".", "/", "~")):
-        return given
-    return Registry(load_settings(context).models.folder, SystemClock()).open(given)
-
-
-def shipped_model() -> Path:
-    """Raises: ConfigError if this checkout has no model."""
-    if not SHIPPED.is_dir():
-        raise ConfigError("command line", [Mistake("MODEL", "expected one, since none is shipped here")])
-    return SHIPPED
+    if given is not None:
+        path = Path(given)
+        if path.is_dir():
+            return path
+        if given.count("/") == 1 and not given.startswith((".", "/", "~")) and not path.parent.is_dir():
+            return given
+        if path.name != given:
+            raise ModelError(f"{given}: no such folder")
+    elif not is_configured(context) and SHIPPED.is_dir():
+        return SHIPPED
+    registry = Registry(load_settings(context).models.folder, SystemClock())
+    return registry.open(registry.current() if given is None else given)
 
 
 def mapping(given: list[str] | None) -> dict[str, str]:
@@ -118,7 +122,7 @@ def mapping(given: list[str] | None) -> dict[str, str]:
 
 
 def _is_file(given: str) -> bool:
-    return Path(given).suffix.lower() in FORMATS and not Path(given).is_dir()
+    return form(given) is not None and not Path(given).is_dir()
 
 
 def _training_rows(file: str, names: Labels) -> list[Row]:

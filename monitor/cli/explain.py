@@ -10,13 +10,10 @@ from pydantic_core import to_jsonable_python
 from rich.text import Text
 
 from monitor.cli import output
-from monitor.cli.context import settings as load_settings
 from monitor.cli.evaluate import Renamed, find_model, mapping
 from monitor.cli.output import AsJson, print_json
-from monitor.clock import SystemClock
 from monitor.errors import ConfigError, Mistake
 from pipelines.classify.heads import HEADS, Head
-from pipelines.classify.registry import Registry
 from pipelines.classify.text import normalise
 
 if TYPE_CHECKING:
@@ -55,16 +52,11 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Show which words speak for a label, and which against it."""
-    settings = load_settings(context)
     if not normalise(text):
         raise ConfigError("command line", [Mistake("TEXT", "expected words; nothing is left without links and marks")])
     wanted = _wanted(head, label)
     meanings = mapping(renamed)
-    if model is None:
-        registry = Registry(settings.models.folder, SystemClock())
-        place: Path | str = registry.open(registry.current())
-    else:
-        place = find_model(context, model)
+    place = find_model(context, model)
 
     from pipelines.classify.explain import explain as why
     from pipelines.classify.models._network import Network

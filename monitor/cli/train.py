@@ -37,9 +37,10 @@ def train(
     base_licence: Annotated[str, typer.Option(help="Its licence, for the card.")] = "Apache-2.0",
     data_licence: Annotated[str, typer.Option(help="Licence of the labelled texts, for the card.")] = "unknown",
     licence: Annotated[str, typer.Option(help="Licence of the model, for the card.")] = "unknown",
-    teacher: Annotated[str, typer.Option(help="A larger model, whose opinions are learnt besides the labels.")] = "",
+    teacher: Annotated[list[str] | None, typer.Option(help="Other models, whose opinions are learnt as well.")] = None,
     newswire: Annotated[int, typer.Option(min=0, help="Written sentences of company news to add.")] = 12_000,
     joined: Annotated[int, typer.Option(min=0, help="Pairs of texts to add, as long as a title and summary.")] = 3_000,
+    pieces: Annotated[int, typer.Option(min=0, help="Parts of texts to add, for teachers to judge.")] = 12_000,
     epochs: Annotated[float, typer.Option(min=0.01, help="Most passes over the texts.")] = 6.0,
     batch: Annotated[int, typer.Option(min=1, help="Texts in one step.")] = 32,
     rate: Annotated[float, typer.Option(min=1e-7, max=1.0, help="Highest learning rate.")] = 1e-4,
@@ -49,11 +50,12 @@ def train(
     augment: Annotated[float, typer.Option(min=0, max=1, help="Chance that a text is seen in another form.")] = 0.8,
     typos: Annotated[float, typer.Option(min=0, max=1, help="Chance of typos in a text seen in another form.")] = 0.35,
     balance: Annotated[float, typer.Option(min=0, max=1, help="Power to which rare labels weigh more.")] = 0.25,
-    distil: Annotated[float, typer.Option(min=0, max=1, help="Share of the teacher in what is learnt.")] = 0.7,
+    distil: Annotated[float, typer.Option(min=0, max=1, help="Share of the teachers in what is learnt.")] = 0.7,
     holdout: Annotated[float, typer.Option(min=0.001, max=0.5, help="Share held out to stop and calibrate.")] = 0.06,
     patience: Annotated[int, typer.Option(min=1, help="Epochs without gain before stopping.")] = 2,
     seed: Annotated[int, typer.Option(min=0, help="Equal seeds and files give equal runs on one machine.")] = 7,
     threads: Annotated[int, typer.Option(min=0, help="Threads on the CPU; 0: all cores.")] = 0,
+    spelling: Annotated[bool, typer.Option(help="The model reads texts with slips of typing put right.")] = True,
     resume: Annotated[bool, typer.Option(help="Go on with the run that was cut off in this folder.")] = False,
 ) -> None:
     """Fine-tune an encoder on labelled texts: a model folder with its figures and its card."""
@@ -92,16 +94,22 @@ def train(
         today=SystemClock().now().date(),
         labels=labels,
         holdout=holdout,
-        teacher=teacher,
+        teachers=tuple(teacher or ()),
         newswire=newswire,
         joined=joined,
+        pieces=pieces,
+        spelling=spelling,
         base_name=base_name or _name(base),
         base_licence=base_licence,
         data_licence=data_licence,
         licence=licence,
         resume=resume,
     )
-    folder = run(job)
+    try:
+        folder = run(job)
+    except KeyboardInterrupt:
+        console.print(f"{output}: cut off; the same command with --resume goes on from its last epoch")
+        raise typer.Exit(130) from None
     console.print(f"{folder}: read MODEL_CARD.md there; `monitor models add {folder}` takes it into the registry")
 
 

@@ -11,7 +11,6 @@ from transformers import PreTrainedTokenizerBase
 
 from monitor.errors import ModelError, Reason, RecordError
 from pipelines.classify.heads import Head
-from pipelines.classify.text import normalise
 
 STEPS: Final = 50
 _BATCH: Final = 10
@@ -39,6 +38,10 @@ class Readable(Protocol):
     @property
     def columns(self) -> Mapping[str, Sequence[int | None]]:
         """Which logit stands for each label of a head; None for a label that the model never gives."""
+        ...
+
+    def read(self, text: str) -> str:
+        """The text as the model reads it."""
         ...
 
 
@@ -76,7 +79,7 @@ def explain(network: Readable, text: str, head: Head, *, label: str | None = Non
     Raises: ModelError if the network cannot be explained or never gives that label; RecordError if no text is left.
     Source: M. Sundararajan, A. Taly, Q. Yan, Axiomatic Attribution for Deep Networks, ICML 2017.
     """
-    plain = normalise(text)
+    plain = network.read(text)
     if not plain:
         raise RecordError(
             Reason.NO_TEXT, "nothing is left of the text without its links and marks; give one with words"

@@ -5,12 +5,14 @@ from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
-from pydantic import BaseModel, Field, FiniteFloat, PositiveInt, ValidationError
+from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 from pydantic_core import from_json
 
 from monitor.domain.record import Record
 from monitor.errors import ModelError
 from pipelines.classify.heads import HEADS, WIDTH, id2label
+from pipelines.classify.spelling import FILE as WORDS
+from pipelines.classify.spelling import read_words
 
 WEIGHTS: Final = "model.safetensors"
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -39,14 +41,14 @@ class Card(Record):
     parameters: int
 
 
-_Temperature = Annotated[FiniteFloat, Field(gt=0, strict=True)]
+_Temperature = Annotated[FiniteFloat, Field(ge=0.01, le=100, strict=True)]
 _Size = Annotated[int, Field(ge=0, strict=True)]
 
 
 class _Settings(BaseModel):
     version: str
     temperature: dict[str, _Temperature]
-    max_tokens: Annotated[PositiveInt, Field(strict=True)]
+    max_tokens: Annotated[int, Field(ge=8, strict=True)]
 
 
 class Config(BaseModel):
@@ -100,6 +102,8 @@ def check(folder: Path) -> Card:
     if "model" not in read_object(folder / "tokenizer.json"):
         raise ModelError(f"{folder}: tokenizer.json holds no tokenizer: it has no key 'model'")
     read_object(folder / "tokenizer_config.json")
+    if (folder / WORDS).exists():
+        read_words(folder / WORDS)
     return Card(
         version=version,
         temperature=config.monitor.temperature,
@@ -171,6 +175,8 @@ def _validated(kind: type[M], value: Any, where: str) -> M:
 def read_object(path: Path) -> dict[str, Any]:
     """A JSON file as it is. Raises: ModelError, naming the file."""
     where = f"{path.parent}: {path.name}"
+    if path.exists() and not path.is_file():  # a pipe would have its reader wait for ever
+        raise ModelError(f"{where} is no file")
     try:
         found = from_json(path.read_bytes())
     except FileNotFoundError:

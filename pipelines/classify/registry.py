@@ -1,12 +1,13 @@
 """Versions of the model: a folder each, and a pointer to the one that labels. Reads no weights, needs no torch."""
 
 import hashlib
+import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from filelock import FileLock, Timeout
 
@@ -27,9 +28,9 @@ _ADDED: Final = "registry.json"
 _LOCK: Final = "registry.lock"
 _COPYING: Final = ".adding"
 
-_NOT_COPIED: Final = (".*", "checkpoint-*", "*.bin", "*.pt")  # the trainer's own state: pickles that nothing here reads
+_COPIED: Final = (".json", ".jinja", ".md", ".model", ".png", ".safetensors", ".txt")
 _AGAIN: Final = "delete this folder, and add the model again"
-_HEADINGS: Final = {"accuracy": "accuracy", "macro_f1": "macro_f1", "f1_macro": "macro_f1"}
+_SCORES: Final = ("accuracy", "macro_f1")
 
 
 class Promotion(Record):
@@ -347,33 +348,27 @@ def _headlines(path: Path) -> dict[str, float]:
         found = read_object(path)
     except ModelError:
         return {}
-    return {f"{head.name}.{name}": value for head in HEADS for name, value in _scores(found, head.name).items()}
-
-
-def _scores(found: Mapping[str, Any], head: str, depth: int = 3) -> dict[str, float]:
-    """The scores under the key named after the head, at whatever depth that is."""
-    section = found.get(head)
-    if isinstance(section, dict):
-        scores = {
-            name: float(section[key])
-            for key, name in _HEADINGS.items()
-            if isinstance(section.get(key), int | float) and not isinstance(section[key], bool)
-        }
-        if scores:
-            return scores
-    inner = (_scores(part, head, depth - 1) for part in found.values() if depth and isinstance(part, dict))
-    return next((scores for scores in inner if scores), {})
+    heads = found.get("headline", found)
+    scores = {}
+    for head in HEADS:
+        section = heads.get(head.name) if isinstance(heads, dict) else None
+        for name in _SCORES:
+            score = section.get(name) if isinstance(section, dict) else None
+            if isinstance(score, int | float) and not isinstance(score, bool) and math.isfinite(score):
+                scores[f"{head.name}.{name}"] = float(score)
+    return scores
 
 
 def _copy(source: Path, target: Path) -> None:
-    """The bytes alone: weights often come readable by nobody but their owner, who need not be the daemon's user."""
+    """The bytes alone: weights often come readable by nobody but their owner, who need not be the daemon's user.
+
+    What is not of a kind that a model is made of stays behind: nothing here reads it.
+    """
     target.mkdir()
     for path in source.iterdir():
-        if any(path.match(pattern) for pattern in _NOT_COPIED):
-            continue
-        if path.is_dir():
-            _copy(path, target / path.name)
-        else:
+        if path.suffix in _COPIED and not path.name.startswith(".") and not path.is_dir():
+            if not path.is_file():  # a pipe would have its reader wait for ever
+                raise ModelError(f"{source}: cannot be copied: {path.name} is no file, or leads to none")
             shutil.copyfile(path, target / path.name)
 
 

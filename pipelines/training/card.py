@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic_core import to_json
 
 from pipelines.classify.heads import HEADS
+from pipelines.classify.spelling import FILE as WORDS
 from pipelines.training import plots
 from pipelines.training.evaluate import Report
 from pipelines.training.metrics import Interval, report_text
@@ -88,7 +89,7 @@ def write(folder: Path, report: Report, origin: Origin | None = None) -> tuple[P
     folder.mkdir(parents=True, exist_ok=True)
     written = {METRICS: to_json(report.document(), indent=2).decode() + "\n", REPORT: _reports(report)}
     if origin is not None:
-        written[CARD] = card(report, origin)
+        written[CARD] = card(report, origin, spelling=(folder / WORDS).exists())
     for file, content in written.items():
         (folder / file).write_text(content, encoding="utf-8", newline="\n")
     pictures = []
@@ -99,8 +100,10 @@ def write(folder: Path, report: Report, origin: Origin | None = None) -> tuple[P
     return (*(folder / file for file in written), *pictures)
 
 
-def card(report: Report, origin: Origin, *, pictures: bool = True) -> str:
+def card(report: Report, origin: Origin, *, pictures: bool = True, spelling: bool = False) -> str:
     """The model card: Markdown with the front matter that Hugging Face reads.
+
+    `spelling`: the model's texts are read with slips of typing put right.
 
     Source: M. Mitchell et al., Model Cards for Model Reporting, 2019.
     """
@@ -118,6 +121,7 @@ def card(report: Report, origin: Origin, *, pictures: bool = True) -> str:
         scarce={name: labels for name, labels in scarce.items() if labels},
         fewest=FEWEST_ROWS - 1,
         pictures=pictures,
+        words=WORDS if spelling else None,
     )
 
 

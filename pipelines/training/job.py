@@ -16,8 +16,9 @@ import torch
 
 from monitor.domain.labels import Sentiment, Topic
 from monitor.errors import DatasetError, ModelError
-from pipelines.classify.heads import HEADS
+from pipelines.classify.heads import HEADS, WIDTH
 from pipelines.classify.models._network import Network
+from pipelines.classify.spelling import write_words
 from pipelines.classify.text import normalise
 from pipelines.training import card, split
 from pipelines.training.evaluate import evaluate
@@ -36,7 +37,9 @@ class Job:
     """A run. Shares in [0, 1].
 
     `newswire`: how many written sentences to add to the rows. `joined`: how many pairs of rows, as one text each.
-    `teacher`: folder or name of a larger model whose opinions the new one learns, besides the labels.
+    `teachers`: folders or names of models whose opinions, averaged, the new one learns besides the labels.
+    `spelling`: whether the model's texts are to be read with slips of typing put right.
+    `pieces`: how many parts and splices of rows to add, which nobody labelled: only with teachers.
     """
 
     version: str
@@ -47,9 +50,11 @@ class Job:
     labels: Path | None = None
     validation: Sequence[File] = ()
     holdout: float = 0.06
-    teacher: str = ""
+    teachers: Sequence[str] = ()
     newswire: int = 0
     joined: int = 0
+    pieces: int = 0
+    spelling: bool = True
     base_name: str = ""
     base_licence: str = "unknown"
     data_licence: str = "unknown"
@@ -76,22 +81,27 @@ def run(job: Job) -> Path:
         raise DatasetError(f"{len(rows)} different rows are too few to hold {job.holdout:.0%} of them out; give more")
     written = sentences(job.newswire, job.recipe.seed) if job.newswire else []
     longer = joined(learnt, job.joined, job.recipe.seed)
+    if job.teachers:
+        longer += pieces(learnt, job.pieces, job.recipe.seed)
     log.info(
         "rows_read",
         training=len(learnt),
         held_out=len(held_out),
         validation=len(judged),
         written=len(written),
-        joined=len(longer),
+        made=len(longer),
     )
 
-    opinions = _opinions(job, [*learnt, *longer], written) if job.teacher else None
+    _same_run(job, [row.text for row in (*learnt, *longer, *written)])
+    opinions = _opinions(job, [*learnt, *longer], written) if job.teachers else None
     model, tokenizer = train(
         [*learnt, *longer, *written], held_out, job.recipe, job.output, teacher=opinions, resume=job.resume
     )
 
     model.config.monitor = {"version": job.version, "temperature": {}, "max_tokens": job.recipe.max_tokens}
     _save(model, tokenizer, job.output)
+    if job.spelling:
+        write_words(job.output, (row.text for row in (*learnt, *written)))
     network = Network.load(job.output, precision="fp32")
     network.temperature = _temperatures(network, held_out)
     model.config.monitor["temperature"] = network.temperature
@@ -131,26 +141,63 @@ def joined(rows: Sequence[Row], count: int, seed: int) -> list[Row]:
     return found
 
 
+def pieces(rows: Sequence[Row], count: int, seed: int) -> list[Row]:
+    """Parts of rows, and beginnings of one with the end of another: no labels, for teachers to have opinions on.
+
+    On the rows themselves teachers say little more than the labels, which they have learnt by heart.
+    """
+    rng = random.Random(seed)
+    found = []
+    for first, second in zip(rng.choices(rows, k=count), rng.choices(rows, k=count), strict=True):
+        words, others = first.text.split(), second.text.split()
+        if rng.random() < 0.5:
+            length = max(3, round(len(words) * rng.uniform(0.5, 0.85)))
+            start = rng.randint(0, max(0, len(words) - length))
+            found.append(" ".join(words[start : start + length]))
+        else:
+            found.append(" ".join([*words[: max(2, len(words) // 2)], *others[len(others) // 2 :]]))
+    return [Row(text, None, None) for text in found]
+
+
 def _refuse_leftovers(job: Job) -> None:
     """A folder of another run is neither mixed with this one nor overwritten."""
-    if (job.output / "model.safetensors").exists():
+    unfinished = (job.output / CHECKPOINTS).exists()  # they go last
+    if (job.output / "model.safetensors").exists() and not unfinished:
         raise ModelError(f"{job.output}: there is a model in it already; name another --output")
-    if (job.output / CHECKPOINTS).exists() and not job.resume:
+    if unfinished and not job.resume:
         raise ModelError(f"{job.output}: a run was cut off here; go on with --resume, or name another --output")
 
 
+def _same_run(job: Job, texts: Sequence[str]) -> None:
+    """Another recipe would go on from weights that it did not make, and the card would not say so."""
+    begun = job.output / CHECKPOINTS / "run.sha256"
+    run = split.digest([repr(job.recipe), *job.teachers, *texts])
+    if begun.exists() and begun.read_text(encoding="utf-8") != run:
+        raise ModelError(
+            f"{job.output}: this run was begun with other settings or texts; go on with those, or name another --output"
+        )
+    begun.parent.mkdir(parents=True, exist_ok=True)
+    begun.write_text(run, encoding="utf-8")
+
+
 def _opinions(job: Job, learnt: Sequence[Row], written: Sequence[Row]) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """The teacher's logits, kept beside the checkpoints; none on what a written sentence says of itself for certain."""
+    """The teachers' calibrated logits, kept beside the checkpoints: the logarithm of what they expect on average.
+
+    None on what a written sentence says of itself for certain.
+    """
     texts = [row.text for row in (*learnt, *written)]
-    kept, key = job.output / CHECKPOINTS / "teacher.npz", split.digest(texts)
+    kept, key = job.output / CHECKPOINTS / "teacher.npz", split.digest([*job.teachers, *texts])
     if kept.exists():
         with np.load(kept) as file:
             if str(file["key"]) == key:
                 saved: np.ndarray[Any, np.dtype[np.float32]] = file["logits"]
                 return saved
-    teacher = Network.load(job.teacher)
-    log.info("teacher_reads", teacher=teacher.version, texts=len(texts), precision=teacher.precision)
-    logits = teacher.logits(texts)
+    expected = np.zeros((len(texts), WIDTH), np.float32)
+    for name in job.teachers:
+        teacher = Network.load(name)
+        log.info("teacher_reads", teacher=teacher.version, texts=len(texts), precision=teacher.precision)
+        expected += teacher.probabilities(texts) / len(job.teachers)
+    logits: np.ndarray[Any, np.dtype[np.float32]] = np.log(np.maximum(expected, np.finfo(np.float32).tiny))
     for at, row in enumerate(written, start=len(learnt)):
         for head in HEADS:
             if getattr(row, head.name) is not None:
@@ -211,6 +258,6 @@ def _origin(
         environment={
             **{name: package_version(name) for name in _PACKAGES},
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
-            **({"teacher": Path(job.teacher).name} if job.teacher else {}),
+            **({"teachers": ", ".join(Path(name).name for name in job.teachers)} if job.teachers else {}),
         },
     )

@@ -1,21 +1,29 @@
 """Labelled rows, read from files and data sets as people keep them."""
 
-import csv
-import json
 import math
-import sys
-from collections.abc import Iterator, Mapping
+import re
+import reprlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from numbers import Number
 from pathlib import Path
 from typing import Any, Final
 
 from monitor.domain.labels import Sentiment, Topic
 from monitor.errors import DatasetError
 from pipelines.classify.text import normalise
+from pipelines.training import files
 
 _ALIASES: Final = {"bearish": "negative", "bullish": "positive"}
 _TEXT: Final = ("text", "title", "sentence", "headline")
-FORMATS: Final = (".csv", ".jsonl", ".parquet")
+_KINDS: Final[Mapping[str, type[Topic | Sentiment]]] = {"topic": Topic, "sentiment": Sentiment}
+_WANTED: Final = (*_TEXT, *_KINDS, "label")
+_EMPTY: Final = frozenset({"nan", "none", "null", "na", "n/a", "<na>"})
+_NUMBER: Final = re.compile(r"(-?[0-9]+)(?:\.0*)?")
+_SHAPE: Final = '{"topic": {"0": "Dividend", ...}, "sentiment": {"0": "negative", ...}}'
+
+_REPR: Final = reprlib.Repr()  # cells can be long, and nested nearly as deep as Python goes
+_REPR.maxstring = _REPR.maxother = _REPR.maxlong = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +44,26 @@ class Labels:
 
     @classmethod
     def read(cls, path: Path | None) -> "Labels":
-        """From a JSON file of two tables, `{"topic": {"0": "Analyst Update", ...}, "sentiment": {...}}`.
+        """From a JSON file of two tables, or one of them: `{"topic": {"0": "Analyst Update"}, "sentiment": {...}}`.
 
-        Raises: DatasetError if it cannot be read as that.
+        Raises: DatasetError if it cannot be read as that, or a name in it is not a label.
         """
         if path is None:
             return cls({}, {})
         try:
-            tables = json.loads(path.read_text(encoding="utf-8"))
-            named = {head: {str(k): str(v) for k, v in tables.get(head, {}).items()} for head in ("topic", "sentiment")}
-        except (OSError, ValueError, AttributeError) as error:
-            raise DatasetError(f"{path}: not a JSON file of label names: {error}") from None
-        return cls(named["topic"], named["sentiment"])
+            text = path.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError:
+            raise DatasetError(f"{path}: {files.NOT_UTF8}") from None
+        except OSError as error:
+            raise DatasetError(f"{path}: not a JSON file of label names: {error.strerror or error}") from None
+        pairs = files.from_json(str(path), text)
+        if not isinstance(pairs, tuple) or not pairs:
+            raise DatasetError(f"{path}: expected label names as {_SHAPE}")
+        for head, table in pairs:
+            if head not in _KINDS or not isinstance(table, tuple):
+                raise DatasetError(f"{path}, {_shown(head)}: expected label names as {_SHAPE}")
+        tables = {head: _table(f"{path}, {head}", table, _KINDS[head]) for head, table in _once(str(path), pairs)}
+        return cls(tables.get("topic", {}), tables.get("sentiment", {}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,138 +77,118 @@ class File:
 def read(name: str, labels: Labels, *, only: str | None = None) -> list[Row]:
     """The rows of a CSV, JSONL or Parquet file, or of a Hugging Face data set (`owner/name`, or `owner/name:split`).
 
-    A column `topic` or `sentiment` holds labels, by name or by a number that `labels` explains; an empty cell means
-    not labelled. With `only`, the labels of that head may stand in a column `label` instead. Texts are normalised;
-    those with nothing left to read are skipped.
+    A column `topic` or `sentiment` holds labels, by name or by a number that `labels` explains; an empty cell, or in
+    JSONL none, means not labelled. With `only`, the labels of that head may stand in a column `label` instead. Texts
+    are normalised; those with nothing left to read are skipped.
 
     Raises: DatasetError naming the file, the row and the column.
     """
     found: list[Row] = []
-    heads: dict[str, str] | None = None
-    for place, raw in _raw(name):
-        if heads is None:
-            heads = _columns(name, raw, only)
-        text = raw.get(heads["text"])
-        if not isinstance(text, str):
-            raise DatasetError(f"{name}, {place}, column {heads['text']}: {_shown(text)} is not a text")
-        plain = normalise(text)
+    text, answered = "", False
+    first: Mapping[str, Any] = {}
+    for place, raw in files.rows(name, _WANTED):
+        if not text:
+            first = raw
+            text = _text_column(f"{name}, {place}" if files.form(name) == ".jsonl" else name, raw)
+        cell = raw.get(text)
+        if not isinstance(cell, str):
+            lacks = "no text" if text in raw else f"no text; the row has {_listed(raw)}"
+            wrong = lacks if cell is None else f"{_shown(cell)} is not a text"
+            raise DatasetError(f"{name}, {place}, column {text}: {wrong}")
+        columns = _label_columns(raw, only)
+        answered = answered or bool(columns)
+        plain = normalise(cell)
         if not plain:
             continue
-        topic = _label(name, place, heads.get("topic"), raw, Topic, labels.topic)
-        sentiment = _label(name, place, heads.get("sentiment"), raw, Sentiment, labels.sentiment)
-        if topic or sentiment:
-            found.append(Row(plain, topic, sentiment))
+        known = {
+            head: _label(f"{name}, {place}, column {column}", raw[column], _KINDS[head], getattr(labels, head))
+            for head, column in columns.items()
+        }
+        if any(known.values()):
+            found.append(Row(plain, **known))
+    if first and not answered:
+        wanted = f"{only} or label" if only else "topic or sentiment"
+        raise DatasetError(f"{name}: no column {wanted}; it has {_listed(first)}")
     if not found:
         raise DatasetError(f"{name}: no labelled row in it")
     return found
 
 
-def _columns(name: str, raw: Mapping[str, Any], only: str | None) -> dict[str, str]:
-    """Which column holds what."""
+def _text_column(where: str, raw: Mapping[str, Any]) -> str:
     text = next((column for column in _TEXT if column in raw), None)
     if text is None:
-        raise DatasetError(f"{name}: no column text; it has {', '.join(map(str, raw)) or 'none'}")
-    columns = {head: head for head in ("topic", "sentiment") if head in raw and only in (None, head)}
-    if only and not columns and "label" in raw:
-        columns = {only: "label"}
-    if not columns:
-        wanted = f"{only} or label" if only else "topic or sentiment"
-        raise DatasetError(f"{name}: no column {wanted}; it has {', '.join(map(str, raw))}")
-    return {"text": text, **columns}
+        raise DatasetError(f"{where}: no column text; it has {_listed(raw)}")
+    return text
 
 
-def _label(
-    name: str, place: str, column: str | None, raw: Mapping[str, Any], kind: Any, names: Mapping[str, str]
-) -> Any:
-    if column is None:
+def _label_columns(raw: Mapping[str, Any], only: str | None) -> dict[str, str]:
+    """Which column of a row holds the label of which head."""
+    columns = {head: head for head in _KINDS if head in raw and only in (None, head)}
+    return {only: "label"} if only and not columns and "label" in raw else columns
+
+
+def _label(where: str, cell: object, kind: type[Topic | Sentiment], names: Mapping[str, str]) -> Any:
+    said = _said(cell)
+    if not said:
         return None
-    cell = raw.get(column)
-    if cell is None or cell == "" or (isinstance(cell, float) and math.isnan(cell)):
-        return None
-    said = str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell).strip()
-    label = names.get(said, said)
-    label = _ALIASES.get(label.lower(), label)
-    for known in kind:
-        if known.value.lower() == label.lower():
-            return known
-    hint = " (a number needs --labels)" if said.isdigit() and not names else ""
-    raise DatasetError(
-        f"{name}, {place}, column {column}: unknown label {_shown(cell)}{hint}; known: {', '.join(kind)}"
-    )
+    label = _known(kind, names.get(said, said))
+    if label is None:
+        raise DatasetError(f"{where}: unknown label {_shown(cell)}{_hint(said, names)}; known: {', '.join(kind)}")
+    return label
+
+
+def _said(cell: object) -> str:
+    """A label as text, a whole number without the `.0` that a column with gaps gives it; empty if there is none."""
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return ""
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    return _number(str(cell)) if isinstance(cell, str | Number) else _shown(cell)
+
+
+def _number(said: str) -> str:
+    said = said.strip()
+    number = _NUMBER.fullmatch(said)
+    return number[1] if number else said
+
+
+def _hint(said: str, names: Mapping[str, str]) -> str:
+    if said.lower() in _EMPTY:
+        return " (leave the cell empty if there is none)"
+    if not _NUMBER.fullmatch(said):
+        return ""
+    return " (the file of --labels does not name it)" if names else " (a number needs --labels)"
+
+
+def _known(kind: type[Topic | Sentiment], name: str) -> Topic | Sentiment | None:
+    wanted = _ALIASES.get(name.strip().lower(), name.strip()).lower()
+    return next((known for known in kind if known.value.lower() == wanted), None)
+
+
+def _table(where: str, pairs: Iterable[tuple[str, object]], kind: type[Topic | Sentiment]) -> dict[str, str]:
+    table: dict[str, str] = {}
+    for number, name in _once(where, [(_number(key), name) for key, name in pairs]):
+        if not isinstance(name, str) or _known(kind, name) is None:
+            raise DatasetError(f"{where} {number}: unknown label {_shown(name)}; known: {', '.join(kind)}")
+        table[number] = name
+    return table
+
+
+def _once(where: str, pairs: Iterable[tuple[str, Any]]) -> Iterable[tuple[str, Any]]:
+    """The pairs. Raises: DatasetError if one name stands there twice."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise DatasetError(f"{where}: {_shown(key)} stands there twice")
+        found[key] = value
+    return found.items()
+
+
+def _listed(columns: Iterable[str]) -> str:
+    """Names of columns, for a message: of bytes taken for a header too."""
+    names = [name if name.isprintable() and len(name) <= 60 else _shown(name) for name in columns]
+    return ", ".join([*names[:20], *(["..."] if len(names) > 20 else [])]) or "none"
 
 
 def _shown(cell: object) -> str:
-    said = repr(cell)
-    return said if len(said) <= 60 else said[:57] + "..."
-
-
-def _raw(name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    path = Path(name)
-    if path.suffix.lower() in FORMATS:
-        if not path.is_file():
-            raise DatasetError(f"{name}: no such file")
-        reader = {".csv": _csv, ".jsonl": _jsonl, ".parquet": _parquet}[path.suffix.lower()]
-        try:
-            yield from reader(path)
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise DatasetError(f"{name}: cannot be read: {error}") from None
-    elif path.exists():
-        raise DatasetError(f"{name}: not one of {', '.join(FORMATS)}")
-    else:
-        yield from _hub(name)
-
-
-def _csv(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    csv.field_size_limit(sys.maxsize)
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, strict=True)
-        for number, row in enumerate(reader, start=1):
-            if None in row:
-                raise DatasetError(f"{path}, row {number}: more cells than the header has columns")
-            yield f"row {number}", row
-
-
-def _jsonl(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise DatasetError(f"{path}, row {number}: not JSON: {error}") from None
-            if not isinstance(row, dict):
-                raise DatasetError(f"{path}, row {number}: {_shown(row)} is not an object")
-            yield f"row {number}", row
-
-
-def _parquet(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    try:
-        from pyarrow import ArrowException
-        from pyarrow.parquet import ParquetFile
-    except ImportError:
-        raise DatasetError(f"{path}: to read a Parquet file install the extra training") from None
-
-    try:
-        with ParquetFile(path) as file:
-            number = 0
-            for batch in file.iter_batches():
-                for row in batch.to_pylist():
-                    number += 1
-                    yield f"row {number}", row
-    except ArrowException as error:
-        raise DatasetError(f"{path}: not a Parquet file: {error}") from None
-
-
-def _hub(name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    try:
-        from datasets import load_dataset
-    except ImportError:
-        raise DatasetError(f"{name}: no such file; to read a Hugging Face data set install the extra hub") from None
-    dataset, _, split = name.partition(":")
-    try:
-        rows = load_dataset(dataset, split=split or "train")
-    except Exception as error:  # noqa: BLE001  a hub, a network and a data set's own script can each fail in their way
-        raise DatasetError(f"{name}: neither a file nor a data set that can be had: {error}") from None
-    for number, row in enumerate(rows, start=1):
-        yield f"row {number}", row
+    return _REPR.repr(cell)

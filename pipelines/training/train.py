@@ -177,7 +177,7 @@ def new_model(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]
     local = Path(recipe.base).exists()
     torch.manual_seed(recipe.seed)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(recipe.base, local_files_only=local)
+        tokenizer = AutoTokenizer.from_pretrained(recipe.base, local_files_only=local, trust_remote_code=False)
         model = AutoModelForSequenceClassification.from_pretrained(
             recipe.base,
             id2label=named,
@@ -185,6 +185,7 @@ def new_model(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]
             problem_type="multi_label_classification",
             ignore_mismatched_sizes=True,
             local_files_only=local,
+            trust_remote_code=False,
             dtype=torch.float32,
         )
     except Exception as error:  # noqa: BLE001  a hub, a disk, and three libraries can each fail in their own way

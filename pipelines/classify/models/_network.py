@@ -1,6 +1,7 @@
 """A Hugging Face sequence classifier as numbers in, numbers out: loading, precision, batches, calibration."""
 
 import copy
+import logging
 import os
 import time
 import warnings
@@ -21,6 +22,7 @@ from monitor.errors import ModelError
 from pipelines.classify.batch import plan
 from pipelines.classify.heads import HEADS, WIDTH, Head
 from pipelines.classify.models._probe import PROBE
+from pipelines.classify.spelling import Speller
 from pipelines.classify.text import normalise
 
 log = structlog.get_logger(__name__)
@@ -67,6 +69,7 @@ class Network:
         max_tokens: int,
         device: str,
         precision: str,
+        speller: Speller | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
@@ -77,6 +80,7 @@ class Network:
         self.max_tokens = max_tokens
         self.device = device
         self.precision = precision
+        self._speller = speller
         self.costs = COSTS[device]
         self.tried: dict[str, float] = {}
         # Where no output answers a label, the index is -1: the column of minus infinity put at the end.
@@ -121,6 +125,7 @@ class Network:
             max_tokens=min(int(ours.get("max_tokens") or 128), longest),
             device=device,
             precision="fp32",
+            speller=Speller.of(Path(name)),
         )
         if max_batch_tokens:
             network.costs = replace(network.costs, max_tokens=max_batch_tokens)
@@ -141,10 +146,15 @@ class Network:
         """Calibrated answers: each answered head's columns sum to 1."""
         return calibrated(self.logits(texts), self.temperature, self.heads)
 
+    def read(self, text: str) -> str:
+        """The text as the model reads it: normalised, and slips of typing put right if it was made for that."""
+        plain = normalise(text)
+        return plain if self._speller is None else self._speller(plain)
+
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """The tokens that are read of each text: the title first, then as much of the summary as there is room for."""
         found: list[list[int]] = self.tokenizer(
-            [normalise(text) for text in texts],
+            [self.read(text) for text in texts],
             truncation=True,
             max_length=self.max_tokens,
             padding=False,
@@ -315,28 +325,69 @@ def _device(wanted: str) -> str:
 
 
 def open_model(name: str) -> tuple[Any, PreTrainedTokenizerBase]:
-    """The model in single precision, with its tokenizer. A folder is never looked up on the network."""
+    """The model in single precision, with its tokenizer. A folder is never looked up on the network.
+
+    Code that lies beside weights is never run. What a file lacks the library would fill at random: that is refused.
+
+    Raises: ModelError
+    """
     local = Path(name).exists()
     try:
         with _quiet():
-            tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=local)
-            model = AutoModelForSequenceClassification.from_pretrained(
-                name, local_files_only=local, dtype=torch.float32
+            tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=local, trust_remote_code=False)
+            model, report = AutoModelForSequenceClassification.from_pretrained(
+                name,
+                local_files_only=local,
+                trust_remote_code=False,
+                dtype=torch.float32,
+                ignore_mismatched_sizes=True,  # to be told of them by name, below
+                output_loading_info=True,
             )
     except Exception as error:  # noqa: BLE001  a hub, a disk, and three libraries can each fail in their own way
         raise ModelError(f"{name}: cannot be loaded: {str(error).strip().splitlines()[0]}") from None
+    _check_whole(name, model, report)
+    _check_vocabulary(name, model, tokenizer)
+    if tokenizer.is_fast:  # [SEP] in an outside text is five characters, and no mark of ours
+        tokenizer.split_special_tokens = True
     return model, tokenizer
+
+
+def _check_whole(name: str, model: Any, report: Mapping[str, Any]) -> None:
+    lacking = [*report["missing_keys"], *(key[0] for key in report["mismatched_keys"])]
+    if lacking:
+        raise ModelError(f"{name}: its weights do not fit its config.json: {len(lacking)} lack, {min(lacking)} for one")
+    unused = [key for key in report["unexpected_keys"] if not key.endswith("position_ids")]
+    if unused and getattr(model.config, "monitor", None):
+        raise ModelError(f"{name}: its config.json has no place for {len(unused)} weights, {min(unused)} for one")
+    broken = [key for key, weights in model.named_parameters() if not bool(weights.isfinite().all())]
+    if broken:
+        raise ModelError(f"{name}: weights of {broken[0]} are not finite numbers")
+
+
+def _check_vocabulary(name: str, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+    rows = model.get_input_embeddings().weight.shape[0]
+    numbers = tokenizer.get_vocab().values()
+    if max(numbers, default=0) >= rows:
+        raise ModelError(f"{name}: its tokenizer has piece {max(numbers)}, its network only {rows} of them")
+    if len(numbers) < rows / 2:
+        raise ModelError(
+            f"{name}: its tokenizer knows {len(numbers)} pieces, its network {rows}; its tokenizer files are lacking"
+        )
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without the library's progress bars and advice, which would land in the daemon's log."""
     level = transformers_logging.get_verbosity()
+    hub = logging.getLogger("huggingface_hub")
+    hub_level = hub.level
+    hub.setLevel(logging.CRITICAL)
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
         yield
     finally:
+        hub.setLevel(hub_level)
         transformers_logging.set_verbosity(level)
         transformers_logging.enable_progress_bar()
 

@@ -17,6 +17,7 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedTo
 from monitor.errors import ModelError, RecordError
 from pipelines.classify.explain import Explanation, explain
 from pipelines.classify.heads import HEADS, SENTIMENT, TOPIC, WIDTH, Head, id2label
+from pipelines.classify.text import normalise
 
 PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "bank", "oil", "fall", "##s", "rise", "profit", "not", ",", "!")
 
@@ -60,6 +61,9 @@ class Network:
     columns: Mapping[str, Sequence[int | None]] = field(
         default_factory=lambda: {head.name: list(range(head.start, head.end)) for head in HEADS}
     )
+
+    def read(self, text: str) -> str:
+        return normalise(text)
 
 
 @pytest.fixture(scope="module")

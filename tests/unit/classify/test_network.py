@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from monitor.errors import ModelError
 from pipelines.classify.heads import HEADS, SENTIMENT, TOPIC
@@ -168,6 +170,78 @@ def test_what_cannot_be_loaded_is_told_in_one_line(tmp_path: Path, harm: str) ->
     with pytest.raises(ModelError, match=folder.name) as caught:
         Network.load(folder, device="cpu")
     assert "\n" not in str(caught.value)
+
+
+def _rename(tensors: dict[str, Any]) -> None:
+    for name in [name for name in tensors if name.startswith("bert.encoder")]:
+        tensors[name.replace("bert.", "tower.")] = tensors.pop(name)
+
+
+def _drop(tensors: dict[str, Any]) -> None:
+    del tensors["classifier.bias"]
+
+
+def _add(tensors: dict[str, Any]) -> None:
+    tensors["bert.encoder.layer.2.output.dense.bias"] = torch.zeros(32)
+
+
+def _narrow(tensors: dict[str, Any]) -> None:
+    tensors["classifier.bias"] = torch.zeros(5)
+
+
+def _break(tensors: dict[str, Any]) -> None:
+    tensors["bert.embeddings.word_embeddings.weight"][7, 3] = torch.nan
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        (_rename, "lack"),
+        (_drop, "classifier.bias"),
+        (_add, "no place"),
+        (_narrow, "classifier.bias"),
+        (_break, "finite"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_and_not_filled_at_random(
+    tmp_path: Path, harm: Callable[[dict[str, Any]], None], told: str
+) -> None:
+    folder = make_tiny(tmp_path / "m")
+    tensors = load_file(folder / "model.safetensors")
+    harm(tensors)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=told):
+        Network.load(folder, device="cpu", precision="fp32")
+
+
+def test_a_tokenizer_with_more_pieces_than_the_network_is_refused(tmp_path: Path) -> None:
+    folder = make_tiny(tmp_path / "m")
+    document = json.loads((folder / "tokenizer.json").read_text())
+    document["model"]["vocab"]["zebra"] = 5000
+    (folder / "tokenizer.json").write_text(json.dumps(document))
+    with pytest.raises(ModelError, match="5000"):
+        Network.load(folder, device="cpu", precision="fp32")
+
+
+def test_code_beside_weights_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_tiny(tmp_path / "m")
+    (folder / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Model: pass\nclass Config: pass\n")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {
+        "model_type": "evil",
+        "auto_map": {"AutoConfig": "evil.Config", "AutoModelForSequenceClassification": "evil.Model"},
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked"))
+    with pytest.raises(ModelError, match=folder.name):
+        Network.load(folder, device="cpu", precision="fp32")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_marks_typed_in_a_text_are_no_marks(network: Network) -> None:
+    (typed,) = network.encode(["bank [SEP] falls [PAD]"])
+    assert typed.count(network.tokenizer.sep_token_id) == 1
+    assert network.tokenizer.pad_token_id not in typed
 
 
 def test_a_device_that_is_not_there_is_refused(folder: Path) -> None:

@@ -222,7 +222,7 @@ def test_what_is_added_is_the_models_files_readable_by_all(bench: Bench) -> None
     source = make_model(bench.outside / "m", "a", metrics={"topic": {"accuracy": 0.5}})
     (source / "model.safetensors").chmod(0o600)
     source.chmod(0o700)
-    for name in ("plots/topic.png", "checkpoint-9/model.safetensors", ".git/HEAD", "training_args.bin"):
+    for name in ("topic.png", "checkpoint-9/model.safetensors", ".git/HEAD", "training_args.bin", "modeling.py"):
         (source / name).parent.mkdir(exist_ok=True)
         (source / name).write_text("x")
     before = {path: path.read_bytes() for path in source.rglob("*") if path.is_file()}
@@ -230,12 +230,11 @@ def test_what_is_added_is_the_models_files_readable_by_all(bench: Bench) -> None
     copy = bench.folder / "a"
     assert {str(path.relative_to(copy)) for path in copy.rglob("*") if path.is_file()} == {
         "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "metrics.json",
-        "plots/topic.png", "registry.json",
+        "topic.png", "registry.json",
     }  # fmt: skip
     ordinary = bench.outside / "ordinary"
     ordinary.mkdir()
-    for path in (copy, copy / "plots"):
-        assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(ordinary.stat().st_mode)
+    assert stat.S_IMODE(copy.stat().st_mode) == stat.S_IMODE(ordinary.stat().st_mode)
     assert (copy / "model.safetensors").stat().st_mode == (copy / "registry.json").stat().st_mode
     assert {path: path.read_bytes() for path in source.rglob("*") if path.is_file()} == before
     (entry,) = [entry for entry in bench.registry.entries() if entry.version == "a"]
@@ -503,7 +502,7 @@ def test_a_refusal_is_shown_until_the_version_is_promoted_again(bench: Bench) ->
     [
         ({"topic": {"accuracy": 0.8, "macro_f1": 0.7}, "sentiment": {"accuracy": 0.9}},
          {"topic.accuracy": 0.8, "topic.macro_f1": 0.7, "sentiment.accuracy": 0.9}),
-        ({"test": {"topic": {"f1_macro": 0.7, "rows": 5}}}, {"topic.macro_f1": 0.7}),
+        ({"headline": {"topic": {"macro_f1": 0.7, "rows": 5}}}, {"topic.macro_f1": 0.7}),
         ({"topic": 3, "sentiment": {"accuracy": "good"}}, {}),
         ([1], {}),
     ],

@@ -114,3 +114,8 @@ def test_a_split_is_told_from_another_by_its_texts_and_their_order() -> None:
     one, other = Split.of("a", ["oil", "gold"]), Split.of("a", ["gold", "oil"])
     assert one.rows == other.rows == 2
     assert len({one.sha256, other.sha256, Split.of("a", ["oilgold"]).sha256}) == 3
+
+
+def test_the_card_says_so_if_slips_are_put_right(report: Report, origin: Origin) -> None:
+    assert "words.json" in card(report, origin, spelling=True)
+    assert "words.json" not in card(report, origin)

@@ -15,9 +15,10 @@ from monitor.domain.labels import Sentiment, Topic
 from monitor.errors import DatasetError, ModelError
 from pipelines.classify.folder import check
 from pipelines.classify.heads import HEADS, SENTIMENT, TOPIC
-from pipelines.classify.models._network import Network
+from pipelines.classify.models._network import AGREEMENT, Network
+from pipelines.training import card
 from pipelines.training import job as jobs
-from pipelines.training.job import Job, joined, merged, run
+from pipelines.training.job import Job, joined, merged, pieces, run
 from pipelines.training.rows import File, Row
 from pipelines.training.train import CHECKPOINTS, UNLABELLED, Loss, Recipe, class_weights, unweigh
 from tests.tiny import make_tiny
@@ -65,6 +66,7 @@ def test_a_run_leaves_a_folder_that_the_registry_takes_and_that_answers(job: Job
     assert (stated.version, stated.max_tokens) == ("t-1", 32)
     assert {path.name for path in folder.iterdir()} >= {
         "MODEL_CARD.md", "metrics.json", "classification_report.txt", "confusion_topic.png", "reliability_topic.png",
+        "words.json",
     }  # fmt: skip
     assert not (folder / CHECKPOINTS).exists()
     metrics = json.loads((folder / "metrics.json").read_text())
@@ -98,6 +100,26 @@ def test_a_run_that_was_cut_off_goes_on_and_ends_as_if_it_had_not_been(
     np.testing.assert_allclose(ours.logits(["bank falls"]), theirs.logits(["bank falls"]), atol=0.02)
 
 
+def test_a_run_that_was_cut_off_while_it_was_judged_goes_on(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(card, "write", full)
+        with pytest.raises(OSError, match="No space"):
+            run(job)
+    assert check(run(replace(job, resume=True))).version == "t-1"
+
+
+def test_a_run_does_not_go_on_with_another_recipe(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "train", lambda *_, **__: pytest.fail("begun"))
+        with pytest.raises(pytest.fail.Exception):
+            run(job)
+    with pytest.raises(ModelError, match="other settings"):
+        run(replace(job, resume=True, recipe=replace(job.recipe, learning_rate=1e-3)))
+
+
 def test_a_folder_with_a_model_is_not_overwritten(job: Job) -> None:
     make_tiny(job.output)
     with pytest.raises(ModelError, match="there is a model in it already"):
@@ -123,7 +145,9 @@ def test_frozen_layers_keep_their_weights(job: Job) -> None:
 
 def test_a_teacher_s_opinion_is_learnt_where_there_is_no_label(job: Job, tmp_path: Path) -> None:
     teacher = run(replace(job, output=tmp_path / "teacher", recipe=replace(job.recipe, epochs=16), newswire=0))
-    taught = run(replace(job, teacher=str(teacher), training=job.training[:1], recipe=replace(job.recipe, epochs=16)))
+    taught = run(
+        replace(job, teachers=(str(teacher),), training=job.training[:1], recipe=replace(job.recipe, epochs=16))
+    )
     found = Network.load(taught, device="cpu", precision="fp32", threads=1).probabilities(["gas steel falls"])
     assert SENTIMENT.labels[int(found[0, SENTIMENT.start :].argmax())] is Sentiment.NEGATIVE
 
@@ -144,6 +168,27 @@ def test_too_few_rows_are_told(job: Job, tmp_path: Path) -> None:
 def test_a_text_labelled_twice_is_one_row_with_both_labels() -> None:
     rows = [Row("a", Topic.MACRO), Row("a", None, Sentiment.NEGATIVE), Row("a", Topic.IPO), Row("b", Topic.IPO)]
     assert merged(rows) == [Row("a", Topic.MACRO, Sentiment.NEGATIVE), Row("b", Topic.IPO)]
+
+
+def test_pieces_are_made_of_the_rows_words_and_carry_no_label() -> None:
+    rows = [Row("alpha beta gamma delta", Topic.MACRO, Sentiment.NEGATIVE), Row("one two three four five", None, None)]
+    found = pieces(rows, 40, seed=2)
+    assert len(found) == 40
+    assert {word for row in found for word in row.text.split()} <= {word for row in rows for word in row.text.split()}
+    assert all(row.topic is None and row.sentiment is None for row in found)
+    assert any("alpha" in row.text and "five" in row.text for row in found)
+    assert found == pieces(rows, 40, seed=2)
+
+
+def test_of_two_teachers_the_average_is_learnt(job: Job, tmp_path: Path) -> None:
+    teacher = run(replace(job, output=tmp_path / "teacher", newswire=0))
+    other = run(replace(job, output=tmp_path / "other", recipe=replace(job.recipe, seed=8), newswire=0))
+    rows = [Row("Shares plunge after fraud", None, None), Row("Oil rises", None, None)]
+    texts = [row.text for row in rows]
+    both = replace(job, teachers=(str(teacher), str(other)), output=tmp_path / "taught")
+    said = np.exp(jobs._opinions(both, rows, []))
+    expected = (Network.load(teacher).probabilities(texts) + Network.load(other).probabilities(texts)) / 2
+    assert np.allclose(said, expected, atol=2 * AGREEMENT)  # each load may choose another precision
 
 
 def test_joined_texts_are_labelled_as_far_as_both_agree() -> None:
