@@ -14,10 +14,11 @@ from alerts.rules import LIVE, REPLAYED
 from monitor.clock import Clock
 from monitor.domain.alerts import Alert, Notification
 from monitor.domain.record import fingerprint
-from monitor.errors import DeliveryError, Reason, StoreError
+from monitor.errors import DeliveryError, LeaseError, Reason, StoreError
+from monitor.leader import Lead, Led
 from monitor.settings import AlertSettings
-from monitor.stage import Worker
 from monitor.storage.alerts import Delivery
+from monitor.storage.leases import Term
 from monitor.storage.store import Store
 
 log = structlog.get_logger(__name__)
@@ -25,7 +26,7 @@ log = structlog.get_logger(__name__)
 _POLL_S = 0.5
 
 
-class Dispatch(Worker):
+class Dispatch(Led):
     """Every step is written down before the next is taken: what dies in between is done again under the same id.
 
     Channels do not wait for each other: a mail server that hangs holds up mail alone.
@@ -41,8 +42,9 @@ class Dispatch(Worker):
         clock: Clock,
         settings: AlertSettings,
         deliver: bool = True,
+        lead: Lead | None = None,
     ) -> None:
-        super().__init__(clock)
+        super().__init__(clock, lead)
         self._channels = channels
         self._store = store
         self._settings = settings
@@ -58,34 +60,45 @@ class Dispatch(Worker):
             for task in self._sending.values():
                 task.cancel()
 
-    async def _round(self) -> None:
+    async def _act(self) -> None:
         await self._try_pass()
         await asyncio.sleep(_POLL_S)
 
-    async def _last_round(self) -> None:
+    async def _finish(self) -> None:
         await self._try_pass()
         if self._sending:
             await asyncio.wait(self._sending.values())
 
     async def _try_pass(self) -> None:
         """Starts on what is due; a channel that is still at work is left to it."""
+        term = self._term()
         try:
-            due = await self._due()
+            with self.vital.step():
+                due = await self._due(term)
+        except LeaseError as error:
+            self._lost(term)
+            log.warning("dispatch_refused", error=str(error))
+            return
         except StoreError as error:
             self.vital.set("retrying", str(error))
             log.warning("dispatch_skipped", error=str(error))
             return
         for name, deliveries in due.items():
             if name not in self._sending:
-                self._sending[name] = asyncio.create_task(self._try_channel(name, deliveries), name=f"send {name}")
+                self._sending[name] = asyncio.create_task(
+                    self._try_channel(name, deliveries, term), name=f"send {name}"
+                )
         if self._troubles:
             self.vital.set("retrying", "; ".join(f"{name}: {why}" for name, why in sorted(self._troubles.items())))
         else:
             self.vital.set("ok")
 
-    async def _try_channel(self, name: str, deliveries: Sequence[Delivery]) -> None:
+    async def _try_channel(self, name: str, deliveries: Sequence[Delivery], term: Term | None) -> None:
         try:
-            reason = await self._send_all(name, deliveries)
+            reason = await self._send_all(name, deliveries, term)
+        except LeaseError as error:
+            self._lost(term)
+            log.warning("delivery_left_to_another", channel=name, error=str(error))
         except StoreError as error:
             self._troubles[name] = str(error)
             log.warning("delivery_not_logged", channel=name, error=str(error))
@@ -101,8 +114,9 @@ class Dispatch(Worker):
 
         Raises: StoreError, once every channel has ended its pass.
         """
-        due = await self._due()
-        passes = [self._send_all(name, deliveries) for name, deliveries in due.items()]
+        term = self._term()
+        due = await self._due(term)
+        passes = [self._send_all(name, deliveries, term) for name, deliveries in due.items()]
         failures: dict[str, Reason] = {}
         broken: list[BaseException] = []
         for name, result in zip(due, await asyncio.gather(*passes, return_exceptions=True), strict=True):
@@ -114,10 +128,10 @@ class Dispatch(Worker):
             raise broken[0]
         return failures
 
-    async def _due(self) -> dict[str, list[Delivery]]:
+    async def _due(self, term: Term | None) -> dict[str, list[Delivery]]:
         """Ends the wait of the alerts that are due; then the deliveries that are, by channel."""
         for alert in await self._store.alerts.due(LIVE if self._deliver else REPLAYED, self._clock.now()):
-            await self._release(alert)
+            await self._release(alert, term)
         if not self._deliver:  # what waits to be sent is the daemon's
             return {}
         by_channel: dict[str, list[Delivery]] = defaultdict(list)
@@ -125,7 +139,7 @@ class Dispatch(Worker):
             by_channel[delivery.notification.channel].append(delivery)
         return by_channel
 
-    async def _release(self, alert: Alert) -> None:
+    async def _release(self, alert: Alert, term: Term | None) -> None:
         """Decides what becomes of an alert whose wait is over."""
         now = self._clock.now()
         remembered = now - timedelta(hours=self._settings.story_memory_h)
@@ -140,7 +154,7 @@ class Dispatch(Worker):
             notifications = self._notifications(alert)
             outcome = f"for {len(notifications)} recipient(s)" if notifications else "no channel is enabled"
         expires_at = now + timedelta(hours=self._settings.expire_h)
-        if not await self._store.alerts.close(alert, outcome, notifications, now, expires_at):
+        if not await self._store.alerts.close(alert, outcome, notifications, now, expires_at, term):
             return  # a spike joined it meanwhile: the next pass looks at it again
         log.info(
             "alert_released", alert=alert.id, spikes=len(alert.spikes), severity=str(alert.severity), outcome=outcome
@@ -159,15 +173,27 @@ class Dispatch(Worker):
             for recipient in channel.recipients
         ]
 
-    async def _send_all(self, name: str, due: Sequence[Delivery]) -> Reason | None:
-        """Attempts each; returns why the last that failed did."""
+    async def _send_all(self, name: str, due: Sequence[Delivery], term: Term | None) -> Reason | None:
+        """Attempts each; returns why the last that failed did.
+
+        Raises: StoreError; LeaseError, before the next attempt, if another copy sends now.
+        """
         failure: Reason | None = None
         for delivery in due:
             notification = delivery.notification
             # Where an attempt could not be written down, it is not made again for that.
-            after = self._unlogged.get(notification.id) or await self._attempt(self._channels.get(name), delivery)
+            after = self._unlogged.get(notification.id)
+            if after is None:
+                if term is not None:
+                    await self._store.leases.check(term)
+                after = await self._attempt(self._channels.get(name), delivery)
             self._unlogged[notification.id] = after
-            await self._store.alerts.log(after)
+            # What was accepted is so whoever leads now, and written down in any case: nobody is to send it again.
+            try:
+                await self._store.alerts.log(after, None if after.state == "delivered" else term)
+            except LeaseError:
+                del self._unlogged[notification.id]  # the copy that acts now makes an attempt of its own
+                raise
             del self._unlogged[notification.id]
             if after.reason is None:
                 log.info("notification_delivered", notification=notification.id, channel=name, attempts=after.attempts)
@@ -187,7 +213,8 @@ class Dispatch(Worker):
         if self._clock.now() >= delivery.expires_at:
             return retry.expired(delivery)
         try:
-            await channel.send(delivery.notification)
+            with self.vital.step():
+                await channel.send(delivery.notification)
         except DeliveryError as error:
             return retry.failed(delivery, error, self._clock.now())
         except Exception as error:  # noqa: BLE001  # top of an attempt: one channel's surprise stays that channel's

@@ -50,6 +50,8 @@ class Group:
     async def _join(self, spike: Spike) -> None:
         is_live = self._deliver or is_news(spike, _MACHINE.now(), self._settings)
         now = self._clock.now() if self._deliver or not is_live else _MACHINE.now()
+        # An archive played again from its start may find on the bus what it stated last, before it was killed.
+        now = max(now, min(spike.detected_at, _MACHINE.now()))
         group = LIVE if is_live else REPLAYED
         due_at = now + timedelta(seconds=self._settings.group_wait_s)
         last = await self._store.alerts.last_sent_at(group)

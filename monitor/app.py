@@ -3,9 +3,9 @@
 import asyncio
 import contextlib
 import os
-import signal
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from alerts.channel import Channel, Deps
 from alerts.dispatch import Dispatch
 from alerts.stage import Group
 from monitor import plugins
+from monitor.bus.bus import Bus
 from monitor.bus.embedded import EmbeddedBus
 from monitor.bus.streams import Group as ConsumerGroup
 from monitor.bus.streams import Stream
@@ -24,6 +25,9 @@ from monitor.clock import Clock, SystemClock
 from monitor.errors import BusyError, ConfigError, FetchError, InvariantError, Mistake, Reason
 from monitor.housekeeping import Housekeeping
 from monitor.http import client
+from monitor.leader import Lead, this_process
+from monitor.members import Members
+from monitor.notify import Manager, Watchdog, stop_on_signals
 from monitor.settings import Settings
 from monitor.stage import Component, Processor, Stage
 from monitor.storage.database import sqlite_url
@@ -50,7 +54,7 @@ class Core(NamedTuple):
 
     settings: Settings
     store: Store
-    bus: EmbeddedBus
+    bus: Bus
     clock: Clock
 
 
@@ -72,16 +76,28 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
         await store.aclose()
 
 
+async def open_bus(settings: Settings) -> Bus:
+    """Raises: ConfigError, BusError."""
+    if settings.bus.kind == "kafka":
+        try:
+            from monitor.bus.kafka import KafkaBus
+        except ModuleNotFoundError as error:
+            told = f"kafka needs the package {error.name}; pip install 'news-monitor[kafka]'"
+            raise ConfigError("this installation", [Mistake("bus.kind", told)]) from error
+        return await KafkaBus.open(settings.bus)
+    return await EmbeddedBus.open(
+        settings.data_dir / "bus.sqlite3",
+        partitions=settings.bus.partitions,
+        retention=timedelta(hours=settings.bus.retention_h),
+        clock=SystemClock(),
+    )
+
+
 @contextlib.asynccontextmanager
 async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
     """Tables and log. Raises: ConfigError, StoreError, BusError."""
     async with open_store(settings) as store:
-        bus = await EmbeddedBus.open(
-            settings.data_dir / "bus.sqlite3",
-            partitions=settings.bus.partitions,
-            retention=timedelta(hours=settings.bus.retention_h),
-            clock=SystemClock(),
-        )
+        bus = await open_bus(settings)
         try:
             yield Core(settings, store, bus, clock)
         finally:
@@ -111,6 +127,18 @@ def claim(data_dir: Path, stages: Collection[str]) -> Iterator[None]:
         yield
 
 
+def require_shared_database(settings: Settings) -> None:
+    """Refuses a broker with tables that only this machine sees.
+
+    Even one process is refused: how far it has read is known to the broker, what it has stored to this folder alone,
+    and a copy started elsewhere would take half of the records into a folder of its own.
+    Raises: ConfigError.
+    """
+    if settings.bus.kind != "embedded" and database_url(settings).startswith("sqlite"):
+        expected = f'expected postgresql+asyncpg://... with bus.kind = "{settings.bus.kind}": copies share the tables'
+        raise ConfigError("config.toml", [Mistake("database.url", expected)])
+
+
 def build_classifier(settings: Settings) -> Classifier:
     """Raises: ModelError, if it is one with weights and these cannot be used."""
     plugin = plugins.load("pipelines.classify.models", settings.classifier.kind)
@@ -118,10 +146,17 @@ def build_classifier(settings: Settings) -> Classifier:
     return classifier
 
 
-def build_detect(core: Core) -> Detect:
+def build_detect(core: Core, lead: Lead | None = None) -> Detect:
     settings = core.settings
-    detector = plugins.load("pipelines.detect.detectors", settings.detector.kind).build(settings.detector)
-    return Detect(detector, store=core.store, bus=core.bus, clock=core.clock, settings=settings.detect)
+    plugin = plugins.load("pipelines.detect.detectors", settings.detector.kind)
+    return Detect(
+        partial(plugin.build, settings.detector),
+        store=core.store,
+        bus=core.bus,
+        clock=core.clock,
+        settings=settings.detect,
+        lead=lead,
+    )
 
 
 def plausibility(settings: Settings) -> Plausibility:
@@ -145,6 +180,8 @@ async def build_stage(
         processor=processor,
         clock=core.clock,
         max_batch=max_batch,
+        # Others may be filling a broker's log, and reading it: to wait until it is empty could take for ever.
+        leaves_rest=core.settings.bus.kind != "embedded",
     )
 
 
@@ -194,11 +231,13 @@ async def build_channels(settings: Settings) -> AsyncIterator[dict[str, Channel]
         }
 
 
-async def build_alerts(core: Core, channels: Mapping[str, Channel], *, deliver: bool = True) -> tuple[Stage, Dispatch]:
+async def build_alerts(
+    core: Core, channels: Mapping[str, Channel], *, deliver: bool = True, lead: Lead | None = None
+) -> tuple[Stage, Dispatch]:
     settings = core.settings.alerts
     group = Group(core.store, core.clock, settings, deliver=deliver)
     stage = await build_stage(core, ConsumerGroup.ALERTS, None, group, max_batch=100)
-    return stage, Dispatch(channels, store=core.store, clock=core.clock, settings=settings, deliver=deliver)
+    return stage, Dispatch(channels, store=core.store, clock=core.clock, settings=settings, deliver=deliver, lead=lead)
 
 
 @contextlib.asynccontextmanager
@@ -218,14 +257,21 @@ async def source_deps(settings: Settings, clock: Clock) -> AsyncIterator[SourceD
 
 
 @contextlib.asynccontextmanager
-async def build_ingest(core: Core) -> AsyncIterator[Ingest]:
+async def build_ingest(core: Core, members: Members | None = None) -> AsyncIterator[Ingest]:
     """The feeds."""
     settings = core.settings
     async with source_deps(settings, core.clock) as deps:
         feeds: dict[str, tuple[SourceConfig, Source]] = {
             name: (config, build_source(config, deps)) for name, config in settings.feeds.items() if config.enabled
         }
-        yield Ingest(feeds, intake=build_intake(core), store=core.store, clock=core.clock, settings=settings.ingest)
+        yield Ingest(
+            feeds,
+            intake=build_intake(core),
+            store=core.store,
+            clock=core.clock,
+            settings=settings.ingest,
+            members=members,
+        )
 
 
 async def probe(settings: Settings, address: str) -> Poll:
@@ -266,24 +312,35 @@ def build_source(config: SourceConfig, deps: SourceDeps) -> Source:
 
 @contextlib.asynccontextmanager
 async def build(core: Core, stages: Collection[str] = STAGES) -> AsyncIterator[list[Component]]:
-    """The components of these stages, upstream first. What opens halfway is closed if the rest does not open."""
+    """The components of these stages, upstream first. What opens halfway is closed if the rest does not open.
+
+    On a database that others may be at work on, they agree with their copies there on who does what.
+    """
+    is_shared = not database_url(core.settings).startswith("sqlite")
+    leases, me = core.store.leases, this_process()
     async with contextlib.AsyncExitStack() as stack:
         components: list[Component] = []
         if "ingest" in stages:
-            components.append(await stack.enter_async_context(build_ingest(core)))
+            members = Members(leases, "ingest", me) if is_shared else None
+            components.append(await stack.enter_async_context(build_ingest(core, members)))
         if "classify" in stages:
             components.append(await stack.enter_async_context(build_classify(core)))
         if "aggregate" in stages:
             counts = await build_counts(core)
             components += [counts.aggregate, counts.dead_letters]
         if "detect" in stages:
-            components.append(build_detect(core))
+            components.append(build_detect(core, Lead(leases, "detect", me) if is_shared else None))
         if "alerts" in stages:
             channels = await stack.enter_async_context(build_channels(core.settings))
-            components += await build_alerts(core, channels)
+            components += await build_alerts(core, channels, lead=Lead(leases, "alerts", me) if is_shared else None)
         components.append(
             Housekeeping(
-                list(components), store=core.store, bus=core.bus, settings=core.settings, keep="aggregate" in stages
+                list(components),
+                store=core.store,
+                bus=core.bus,
+                settings=core.settings,
+                keep="aggregate" in stages,
+                is_shared=is_shared,
             )
         )
         yield components
@@ -319,29 +376,17 @@ async def run_daemon(settings: Settings, stages: Sequence[str] = STAGES) -> None
 
     Raises: ConfigError, ModelError, BusyError, StoreError, BusError before anything starts.
     """
-    stop = asyncio.Event()
-    _handle_signals(stop)
-    with claim(settings.data_dir, stages):
+    require_shared_database(settings)
+    stop, manager = asyncio.Event(), Manager.of(os.environ)
+    stop_on_signals(stop, manager)
+    # A log in data_dir has one reader per stage. A broker shares them out among any number.
+    with claim(settings.data_dir, stages if settings.bus.kind == "embedded" else ()):
         async with open_core(settings, SystemClock()) as core, build(core, stages) as components:
             log.info("started", stages=list(stages), feeds=len(settings.feeds), data_dir=str(settings.data_dir))
-            await serve(components, stop, drain_s=settings.daemon.drain_s)
+            # Last, so that it also watches over the draining of the others.
+            watchdog = Watchdog(components, manager, alive=[settings.data_dir / "alive" / stage for stage in stages])
+            await serve([*components, watchdog], stop, drain_s=settings.daemon.drain_s)
     log.info("stopped")
-
-
-def _handle_signals(stop: asyncio.Event) -> None:
-    def handle(name: str) -> None:
-        if stop.is_set():
-            log.warning("stopping_now", signal=name)
-            # Nothing is lost by it: what was not committed comes again.
-            os._exit(130)
-        log.info("draining", signal=name)
-        stop.set()
-
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # under nohup the end of the terminal is not ours
-        numbers.append(signal.SIGHUP)
-    for number in numbers:
-        asyncio.get_running_loop().add_signal_handler(number, handle, number.name)
 
 
 def _proxy(settings: Settings) -> str | None:

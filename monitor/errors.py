@@ -26,6 +26,7 @@ class Reason(StrEnum):
     STORAGE = "storage"
     NO_TEXT = "no_text"
     INVALID = "invalid"
+    SCHEMA_TOO_NEW = "schema_too_new"
 
     @property
     def retryable(self) -> bool:
@@ -76,6 +77,10 @@ class DemoError(MonitorError):
     """The demo could not be played to its end."""
 
 
+class ChaosError(MonitorError):
+    """The stages could not be run to their end, or servers for them are missing. Names what, and what to do."""
+
+
 class DatasetError(MonitorError):
     """A labelled file cannot be learnt from or judged on. Names the file, the row and the column."""
 
@@ -112,6 +117,10 @@ class BusError(RemoteError):
 
 class StoreError(RemoteError):
     """The database could not be read or written."""
+
+
+class LeaseError(StoreError):
+    """Another copy acts now: nothing was written, and this one stands by."""
 
 
 class RecordError(MonitorError):

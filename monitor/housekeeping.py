@@ -1,11 +1,13 @@
 """What has to be done now and then: reports of health, and the deletion of what has outlived its retention."""
 
 import asyncio
+import contextlib
 import os
 import shutil
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, timedelta
+from functools import partial
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -13,6 +15,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from monitor.bus.bus import Bus
 from monitor.clock import SystemClock
 from monitor.errors import BusError, StoreError
+from monitor.leader import this_process
 from monitor.settings import Settings
 from monitor.stage import Component, Vital
 from monitor.storage.ops import ComponentHealth
@@ -28,13 +31,21 @@ _TRIM_EVERY_S = 3600
 class Housekeeping:
     """Runs on the machine's own clock, whatever clock the stages run on.
 
-    `keep`: also delete what is past its retention; one process does, the one that aggregates.
+    `keep`: also delete what is past its retention; the process that aggregates does. `is_shared`: there may be several
+    of these; one of them does it at a time.
     """
 
     name = "housekeeping"
 
     def __init__(
-        self, components: Sequence[Component], *, store: Store, bus: Bus, settings: Settings, keep: bool
+        self,
+        components: Sequence[Component],
+        *,
+        store: Store,
+        bus: Bus,
+        settings: Settings,
+        keep: bool,
+        is_shared: bool = False,
     ) -> None:
         self._clock = SystemClock()
         self.vital = Vital(self._clock)
@@ -43,19 +54,21 @@ class Housekeeping:
         self._bus = bus
         self._settings = settings
         self._keep = keep
-        self._process = f"{socket.gethostname()}:{os.getpid()}"
+        self._is_shared = is_shared
+        self._process = this_process()
         self._stopped = asyncio.Event()
+        self._beating = asyncio.Lock()
 
     async def run(self) -> None:
         scheduler = AsyncIOScheduler(timezone=UTC)
         now = self._clock.now()
         await self._forget_the_dead()
         beat_s = self._settings.daemon.heartbeat_s
-        scheduler.add_job(
-            self._beat, "interval", seconds=beat_s, next_run_time=now, coalesce=True, misfire_grace_time=None
-        )
+        every = {"next_run_time": now, "coalesce": True}
+        beat = partial(_until_shut_down, self._beat)
+        scheduler.add_job(beat, "interval", seconds=beat_s, misfire_grace_time=None, **every)
         if self._keep:
-            scheduler.add_job(self._trim, "interval", seconds=_TRIM_EVERY_S, next_run_time=now, coalesce=True)
+            scheduler.add_job(partial(_until_shut_down, self._trim), "interval", seconds=_TRIM_EVERY_S, **every)
         scheduler.start()
         try:
             await self._stopped.wait()
@@ -76,6 +89,10 @@ class Housekeeping:
             log.warning("dead_processes_not_forgotten", error=str(error))
 
     async def _beat(self, *, stopped: bool = False) -> None:
+        async with self._beating:  # the last one is written last
+            await self._report(stopped=stopped)
+
+    async def _report(self, *, stopped: bool) -> None:
         now = self._clock.now()
         try:
             free_bytes = shutil.disk_usage(self._settings.data_dir).free
@@ -98,12 +115,15 @@ class Housekeeping:
             for part in self._components
         ]
         try:
-            await self._store.health.report(states, now - _FORGET_PROCESS_AFTER)
+            with self.vital.step():
+                await self._store.health.report(states, now - _FORGET_PROCESS_AFTER)
         except StoreError as error:
             log.warning("heartbeat_not_saved", error=str(error))
 
     async def _trim(self) -> None:
         try:
+            if self._is_shared and not await self._store.leases.acquire("retention", self._process, _TRIM_EVERY_S / 2):
+                return  # another copy has just done it
             messages = await self._bus.trim()
             articles = 0
             if days := self._settings.database.retention_days:
@@ -112,6 +132,12 @@ class Housekeeping:
             log.warning("retention_skipped", error=str(error))
         else:
             log.info("retention_done", messages=messages, articles=articles)
+
+
+async def _until_shut_down(job: Callable[[], Awaitable[None]]) -> None:
+    """A scheduler that is shut down cancels what it still runs: no error of the job."""
+    with contextlib.suppress(asyncio.CancelledError):
+        await job()
 
 
 def _alive(pid: str) -> bool:

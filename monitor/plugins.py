@@ -13,15 +13,15 @@ base_dir: ContextVar[Path] = ContextVar("base_dir", default=Path())
 """The folder that relative paths in the configuration start from: that of its file."""
 
 
-class PluginConfig(BaseModel):
-    """Base of every plugin's `Config`.
+IN_A_FILE = "may be given as the path of a file"
+"""Marks a field that holds a secret without being a SecretStr: `Annotated[str, IN_A_FILE]`."""
 
-    A secret `x` may be given as `x_file`, the path of a file that holds it, so that config.toml needs to hold none.
+
+class SecretFiles(BaseModel):
+    """Base of what is configured: a secret `x` may be given as `x_file`, the path of a file that holds it.
+
+    So neither config.toml nor the environment needs to hold one.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-    kind: str
 
     @model_validator(mode="before")
     @classmethod
@@ -30,7 +30,8 @@ class PluginConfig(BaseModel):
             return given
         resolved = dict(given)
         for name, field in cls.model_fields.items():
-            path = resolved.pop(f"{name}_file", None) if _is_secret(field.annotation) else None
+            secret = _is_secret(field.annotation) or IN_A_FILE in field.metadata
+            path = resolved.pop(f"{name}_file", None) if secret else None
             if path is None:
                 continue
             if name in resolved:
@@ -46,6 +47,14 @@ class PluginConfig(BaseModel):
         if isinstance(value, _Unread):
             raise ValueError(value.why)  # noqa: TRY004  # pydantic collects ValueErrors
         return value
+
+
+class PluginConfig(SecretFiles):
+    """Base of every plugin's `Config`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    kind: str
 
     @classmethod
     def example(cls, *, secret: str = "example") -> Self:
@@ -64,11 +73,12 @@ def _read(name: str, path: Any) -> str | _Unread:
         return _Unread(f"{name}: expected a path")
     where = base_dir.get() / path
     try:
-        return where.read_text(encoding="utf-8").strip()
+        text = where.read_text(encoding="utf-8").strip()
     except OSError as error:
         return _Unread(f"{name}: cannot read {where}: {error.strerror}")
     except UnicodeDecodeError:
         return _Unread(f"{name}: {path} does not hold text")
+    return text or _Unread(f"{name}: {where} is empty")
 
 
 def _is_secret(annotation: Any) -> bool:

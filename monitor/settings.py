@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
     PositiveFloat,
@@ -31,10 +30,11 @@ from monitor import plugins
 from monitor.domain.spikes import Severity
 from monitor.domain.windows import KeyKind
 from monitor.errors import ConfigError, Mistake
-from monitor.plugins import PluginConfig
+from monitor.kafka_settings import KafkaSettings
+from monitor.plugins import IN_A_FILE, PluginConfig, SecretFiles
 
 ENV_PREFIX = "MONITOR_"
-_NOT_SETTINGS = frozenset({"MONITOR_CONFIG"})
+_NOT_SETTINGS = frozenset({"MONITOR_CONFIG", "MONITOR_ANALYST_PASSWORD"})
 
 Seconds = Annotated[float, Field(gt=0, le=31_622_400)]
 Hours = Annotated[float, Field(gt=0, le=87_840)]
@@ -43,7 +43,7 @@ Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
-class Section(BaseModel):
+class Section(SecretFiles):
     """Base of the sections of config.toml: frozen, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -59,7 +59,7 @@ class LogSettings(Section):
 class DatabaseSettings(Section):
     """Where articles, labels, trends, spikes and notifications are kept."""
 
-    url: str | None = Field(None, description="SQLAlchemy URL; unset: SQLite in data_dir")
+    url: Annotated[str | None, IN_A_FILE] = Field(None, description="SQLAlchemy URL; unset: SQLite in data_dir")
     retention_days: Annotated[int, Field(ge=0, le=36_600)] = Field(
         0, description="articles, labels and 5-minute buckets older than this are deleted, or not taken in; 0 keeps all"
     )
@@ -68,11 +68,16 @@ class DatabaseSettings(Section):
 class BusSettings(Section):
     """The log that joins the stages."""
 
-    kind: Literal["embedded"] = Field("embedded", description="embedded: a durable log in one SQLite file")
+    kind: Literal["embedded", "kafka"] = Field(
+        "embedded", description="embedded: a durable log in one SQLite file; kafka: the cluster of [bus.kafka]"
+    )
     partitions: Annotated[int, Field(ge=1, le=1000)] = Field(
         4, description="partitions of each stream; fixed once the log exists"
     )
-    retention_h: Hours = Field(48, description="hours for which records are kept once every group has read them")
+    retention_h: Hours = Field(
+        48, description="hours for which records are kept; the embedded bus also keeps what is still to be read"
+    )
+    kafka: KafkaSettings = KafkaSettings()
 
 
 class HttpSettings(Section):

@@ -1,8 +1,10 @@
 """The one loop every stage runs: consume, process, publish, commit."""
 
 import asyncio
+import contextlib
 import random
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Literal, NamedTuple, ParamSpec, Protocol, TypeVar
 
@@ -26,10 +28,15 @@ _LAST_RETRY_S = 30.0
 
 
 class Vital:
-    """How a component fares: written by itself, read by the heartbeat."""
+    """How a component fares: written by itself, read by the heartbeat and by the watchdog.
 
-    def __init__(self, clock: Clock) -> None:
+    `monotonic` tells real seconds, whatever clock the component runs on.
+    """
+
+    def __init__(self, clock: Clock, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self._monotonic = monotonic
+        self._steps: dict[object, float] = {}
         self.state: Literal["ok", "retrying", "stopped"] = "ok"
         self.detail: str | None = None
         self.since: datetime = clock.now()
@@ -38,6 +45,23 @@ class Vital:
         if state != self.state:
             self.since = self._clock.now()
         self.state, self.detail = state, detail
+
+    @contextlib.contextmanager
+    def step(self) -> Iterator[None]:
+        """Around one piece of work that ends, well or badly, in a time of its own: what does not end has hung.
+
+        Waiting for work, or between two attempts, is no step: it may take as long as it likes.
+        """
+        step = object()
+        self._steps[step] = self._monotonic()
+        try:
+            yield
+        finally:
+            del self._steps[step]
+
+    def busy_s(self) -> float:
+        """For how long the oldest step has been under way; 0 if none is."""
+        return self._monotonic() - min(self._steps.values()) if self._steps else 0.0
 
 
 class Component(Protocol):
@@ -139,6 +163,8 @@ class Stage(Worker):
 
     Order: process, publish the results, publish the dead letters, commit; so whatever dies in between, the batch
     comes again. A batch that a remote failure stopped is retried for as long as it takes; nothing overtakes it.
+    `leaves_rest`: asked to drain, it finishes the batch in hand, and leaves what is on the log to other members of its
+    group; else it works until the log is empty.
     """
 
     def __init__(
@@ -151,6 +177,7 @@ class Stage(Worker):
         processor: Processor,
         clock: Clock,
         max_batch: int,
+        leaves_rest: bool = False,
     ) -> None:
         super().__init__(clock)
         self.name = name
@@ -159,13 +186,15 @@ class Stage(Worker):
         self._outbox = outbox
         self._processor = processor
         self._max_batch = max_batch
+        self._leaves_rest = leaves_rest
         self.rejected = 0
 
     async def _round(self) -> None:
         await self._step(_POLL_S)
 
     async def _last_round(self) -> None:
-        await self.catch_up()
+        if not self._leaves_rest:
+            await self.catch_up()
 
     async def catch_up(self) -> None:
         """Works until its stream holds nothing more for it."""
@@ -218,7 +247,8 @@ class Stage(Worker):
         pause_s = _FIRST_RETRY_S
         while True:
             try:
-                result = await call(*args, **kwargs)
+                with self.vital.step():
+                    result = await call(*args, **kwargs)
             except RemoteError as error:
                 self.vital.set("retrying", str(error))
                 log.warning("stage_retries", stage=self.name, error=str(error), pause_s=pause_s)

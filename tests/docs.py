@@ -69,7 +69,7 @@ def _settings() -> str:
     for name, field in Settings.model_fields.items():
         section = field.default
         if isinstance(section, BaseModel):
-            lines += [_row(f"{name}.{key}", inner) for key, inner in type(section).model_fields.items()]
+            lines += _rows(name, section)
         else:
             lines.append(_row(name, field))
     for table, package in PLUGINS.items():
@@ -78,6 +78,14 @@ def _settings() -> str:
             lines.append(f'| **`{table}` with `kind = "{kind}"`** | | {(config.__doc__ or "").splitlines()[0]} |')
             lines += [_row(key, field) for key, field in config.model_fields.items() if key != "kind"]
     return "\n".join(lines) + "\n"
+
+
+def _rows(name: str, section: BaseModel) -> list[str]:
+    lines = []
+    for key, field in type(section).model_fields.items():
+        inner = field.default
+        lines += _rows(f"{name}.{key}", inner) if isinstance(inner, BaseModel) else [_row(f"{name}.{key}", field)]
+    return lines
 
 
 def _row(key: str, field: FieldInfo) -> str:

@@ -24,11 +24,16 @@ class Received(NamedTuple):
 
 
 class Consumer(Protocol):
-    """One member of a group, reading that group's stream."""
+    """One member of a group, reading that group's stream, or its share of it where the group has several members.
+
+    Shares change hands as members come and go: what a member has polled and not committed by then is read again by
+    another, so whatever is done with a message must be done right when it is done twice.
+    """
 
     async def poll(self, max_records: int, *, timeout_s: float) -> Sequence[Received]:
         """The next messages, at most `max_records`; none, if none came within `timeout_s`.
 
+        With `timeout_s` 0 the answer is none only if the log holds none now, however long it takes to ask.
         Raises: BusError.
         """
         ...
@@ -36,6 +41,7 @@ class Consumer(Protocol):
     async def commit(self) -> None:
         """Remembers everything polled so far as done. What was polled but not committed comes again after a restart.
 
+        What another member reads by now is left to it, without an error.
         Raises: BusError.
         """
         ...
@@ -46,11 +52,13 @@ class Consumer(Protocol):
 
 
 class Bus(Protocol):
-    """Streams of messages, kept until every group has read them and the retention time has passed."""
+    """Streams of messages, kept for the retention time; on the embedded bus also until every group has read them."""
 
     async def publish(self, stream: Stream, messages: Sequence[Message]) -> None:
-        """Appends all messages or none; they are durable on return.
+        """Appends all messages; they are durable on return.
 
+        After an error the embedded bus has appended none of them. Kafka may have appended some, or all of them later:
+        a caller that tries again repeats those, and whoever reads them has to make one of the two.
         Raises: BusError.
         """
         ...
@@ -60,11 +68,16 @@ class Bus(Protocol):
         ...
 
     async def lag(self, group: Group) -> int:
-        """How many messages the group has not committed yet."""
+        """How many messages the group has not committed yet.
+
+        Raises: BusError.
+        """
         ...
 
     async def trim(self) -> int:
         """Deletes what every group has read and the retention time has passed for; tells how many messages."""
         ...
 
-    async def aclose(self) -> None: ...
+    async def aclose(self) -> None:
+        """Lets go of the log. Consumers leave their groups; what they have not committed comes again."""
+        ...

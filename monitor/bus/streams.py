@@ -9,7 +9,7 @@ class Stream(StrEnum):
 
     ARTICLES = "articles"  # article id
     LABELLED = "labelled"  # article id
-    SPIKES = "spikes"  # key of the spike, so that the spikes of one key stay in order
+    SPIKES = "spikes"  # the same for all, so that they stay in the order in which they were stated
     DEAD_LETTERS = "dead-letters"  # stage
 
 

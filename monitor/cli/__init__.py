@@ -12,7 +12,19 @@ from typing import Annotated
 import typer
 
 from monitor import __version__
-from monitor.cli import bench, daemon, dead_letters, evaluate, explain, feeds, label, models, read, train
+from monitor.cli import (
+    bench,
+    daemon,
+    database,
+    dead_letters,
+    evaluate,
+    explain,
+    feeds,
+    label,
+    models,
+    read,
+    train,
+)
 from monitor.cli.output import errors
 from monitor.errors import BusyError, ConfigError, DatasetError, InvariantError, ModelError, MonitorError
 
@@ -30,6 +42,7 @@ for module in (daemon, read, label, train, evaluate, explain):
 app.add_typer(feeds.app, name="feeds")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(models.app, name="models")
+app.add_typer(database.app, name="database")
 app.add_typer(bench.app, name="bench")
 
 # What the extra `training` brings; only the commands that train, judge and explain import it.

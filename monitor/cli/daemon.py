@@ -94,11 +94,23 @@ def replay(
     deliver: Annotated[
         bool, typer.Option("--deliver", help="Also send the alerts, through the configured channels.")
     ] = False,
+    spread: Annotated[
+        bool, typer.Option("--spread", help="Leave the work of classify and aggregate to processes of their own.")
+    ] = False,
+    ahead: Annotated[int, typer.Option(min=1, help="Items handed to these at once, with --spread.")] = 500,
     as_json: AsJson = False,
 ) -> None:
     """Play archives through the same stages as the daemon's, on their own clock, into the tables of data_dir."""
     settings = load_settings(context)
     factor = _speed(speed)
+    if settings.bus.kind != "embedded" and not spread:
+        expected = (
+            "a replay plays on a log of its own, not among running stages; set MONITOR_BUS__KIND=embedded for it,"
+            " or give --spread, with an empty database and a topic_prefix of its own"
+        )
+        raise ConfigError("config.toml", [Mistake("bus.kind", expected)])
+    if spread:
+        application.require_shared_database(settings)
     total = _count_lines(files)
 
     interrupted: list[str] = []
@@ -124,7 +136,13 @@ def replay(
         ) as bar:
             task = bar.add_task("replay", total=total)
             return await play(
-                settings, files, speed=factor, deliver=deliver, stop=stop, progress=lambda n: bar.advance(task, n)
+                settings,
+                files,
+                speed=factor,
+                deliver=deliver,
+                stop=stop,
+                ahead=ahead if spread else None,
+                progress=lambda n: bar.advance(task, n),
             )
 
     report = asyncio.run(go())
@@ -171,6 +189,7 @@ def _lines(file: Path) -> int:
 def check(context: typer.Context, as_json: AsJson = False) -> None:
     """Check the configuration, and print it as resolved; secrets are hidden."""
     settings = load_settings(context)
+    application.require_shared_database(settings)
     resolved: dict[str, Any] = without_passwords(settings.model_dump(mode="json", serialize_as_any=True))
     if as_json:
         print_json(resolved)

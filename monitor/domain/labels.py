@@ -1,6 +1,7 @@
 """What a model says of an article."""
 
 from enum import StrEnum
+from operator import itemgetter
 from typing import Self
 
 from pydantic import model_validator
@@ -68,11 +69,11 @@ class Label(Record):
 
     @property
     def top_topic(self) -> Topic:
-        return max(self.topic, key=lambda topic: self.topic[topic])
+        return max(self.topic.items(), key=itemgetter(1))[0]
 
     @property
     def top_sentiment(self) -> Sentiment:
-        return max(self.sentiment, key=lambda sentiment: self.sentiment[sentiment])
+        return max(self.sentiment.items(), key=itemgetter(1))[0]
 
     @property
     def polarity(self) -> float:

@@ -34,8 +34,12 @@ def bucket_start(moment: datetime, width_s: int = BUCKET_S) -> datetime:
 
     Buckets are aligned to the Unix epoch, so days are UTC days and no clock change moves them.
     """
-    epoch_s = int(moment.timestamp() // width_s) * width_s
-    return datetime.fromtimestamp(epoch_s, UTC)
+    return datetime.fromtimestamp(bucket_start_s(moment, width_s), UTC)
+
+
+def bucket_start_s(moment: datetime, width_s: int = BUCKET_S) -> int:
+    """The same in seconds since the Unix epoch."""
+    return int(moment.timestamp() // width_s) * width_s
 
 
 class WindowStats(Record):

@@ -12,6 +12,7 @@ from monitor.domain.spikes import Spike
 from monitor.errors import Reason
 from monitor.storage import tables as t
 from monitor.storage.database import Database, to_the_end
+from monitor.storage.leases import Term, fence
 
 DeliveryState = Literal["pending", "delivered", "failed"]
 
@@ -51,6 +52,8 @@ class Alerts:
         Returns the alert's id; None if the spike belongs to an alert already.
         """
         async with self._database.write() as connection:
+            if connection.dialect.name == "postgresql":  # one copy at a time: the others see what it has opened
+                await connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"alert {group_key}"))))
             if await connection.scalar(select(t.alert_spike.c.alert_id).where(t.alert_spike.c.spike_id == spike.id)):
                 return None
             alert_id: str | None = await connection.scalar(
@@ -88,15 +91,23 @@ class Alerts:
 
     @to_the_end
     async def close(
-        self, alert: Alert, outcome: str, notifications: Sequence[Notification], now: datetime, expires_at: datetime
+        self,
+        alert: Alert,
+        outcome: str,
+        notifications: Sequence[Notification],
+        now: datetime,
+        expires_at: datetime,
+        term: Term | None = None,
     ) -> bool:
         """Ends an alert's wait: with what became of it, and with whom to tell.
 
         False, and nothing done, if it is not the alert that was read any more: a spike has joined it, or it is closed.
+        Raises: LeaseError, if `term` is over; then nothing was done.
         """
         waiting = select(t.alert.c.id).where(t.alert.c.id == alert.id, t.alert.c.due_at.is_not(None)).with_for_update()
         members = select(func.count()).where(t.alert_spike.c.alert_id == alert.id)
         async with self._database.write() as connection:
+            await fence(connection, term)
             if await connection.scalar(waiting) is None or await connection.scalar(members) != len(alert.spikes):
                 return False
             await connection.execute(
@@ -136,11 +147,15 @@ class Alerts:
             return [_delivery(row) for row in await connection.execute(query)]
 
     @to_the_end
-    async def log(self, delivery: Delivery) -> None:
-        """Writes down how far a delivery has come."""
+    async def log(self, delivery: Delivery, term: Term | None = None) -> None:
+        """Writes down how far a delivery has come.
+
+        Raises: LeaseError, if `term` is over; then nothing was written.
+        """
         values = delivery._asdict()
         values.pop("notification")
         async with self._database.write() as connection:
+            await fence(connection, term)
             await connection.execute(
                 update(t.notification).where(t.notification.c.id == delivery.notification.id).values(**values)
             )

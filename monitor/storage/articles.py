@@ -1,20 +1,24 @@
 """Articles, their labels, and the trends counted from them: written in one transaction."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import Any, NamedTuple
 
+from pydantic import TypeAdapter
 from sqlalchemy import ColumnElement, Row, and_, delete, func, select
 
 from monitor.domain.article import Article
 from monitor.domain.labels import LabelledArticle, Sentiment
 from monitor.domain.spikes import StoryEvidence
-from monitor.domain.windows import ALL, BUCKET_S, RESOLUTIONS_S, Key, KeyKind, WindowStats, bucket_start
+from monitor.domain.windows import ALL, BUCKET_S, RESOLUTIONS_S, Key, KeyKind, WindowStats, bucket_start, bucket_start_s
 from monitor.storage import tables as t
 from monitor.storage.database import Database, to_the_end
 
 _COUNTS = ("positive", "neutral", "negative", "unlabelled", "polarity_micro")
+_DAY_S = RESOLUTIONS_S["1d"]
+_UNLABELLED = _COUNTS.index("unlabelled")
 
 
 class Headline(NamedTuple):
@@ -50,6 +54,9 @@ class Articles:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._articles = database.bulk(t.article)
+        self._labels = database.bulk(t.label)
+        self._trends = database.bulk(t.trend, add=_COUNTS)
 
     @to_the_end
     async def add(self, batch: Sequence[LabelledArticle]) -> list[LabelledArticle]:
@@ -63,23 +70,14 @@ class Articles:
             first.setdefault(labelled.article.id, labelled)
         if not first:
             return []
+        # Sorted, as the buckets are: two transactions that meet on the same rows never wait in a circle.
+        articles = [_article_row(labelled) for _, labelled in sorted(first.items())]
+        labels = {row[:2]: row for labelled in reversed(batch) if (row := _label_row(labelled)) is not None}
         async with self._database.write() as connection:
-            insert = self._database.insert(t.article).on_conflict_do_nothing().returning(t.article.c.id)
-            # Sorted, as the buckets are: two transactions that meet on the same rows never wait in a circle.
-            rows = [_article_row(labelled) for _, labelled in sorted(first.items())]
-            inserted = set((await connection.execute(insert, rows)).scalars())
+            inserted = await self._articles.insert_new(connection, articles)
             new = [labelled for key, labelled in first.items() if key in inserted]
-            labels = [row for labelled in batch if (row := _label_row(labelled)) is not None]
-            labels.sort(key=lambda row: (row["article_id"], row["model_version"]))
-            if labels:
-                await connection.execute(self._database.insert(t.label).on_conflict_do_nothing(), labels)
-            if new:
-                upsert = self._database.insert(t.trend)
-                upsert = upsert.on_conflict_do_update(
-                    index_elements=list(t.trend.primary_key),
-                    set_={name: t.trend.c[name] + upsert.excluded[name] for name in _COUNTS},
-                )
-                await connection.execute(upsert, count(new))
+            await self._labels.insert(connection, [row for _, row in sorted(labels.items())])
+            await self._trends.insert(connection, count(new))
         return new
 
     async def known(self, ids: Sequence[str]) -> set[str]:
@@ -228,17 +226,32 @@ class Articles:
             for (start, key), counts in sorted(sums.items())
         ]
 
-    @to_the_end
     async def delete_before(self, cutoff: datetime) -> int:
         """Deletes articles of buckets before that of `cutoff`, their labels and these buckets; hours and days stay.
 
-        Whole buckets, so that what stays in the tables still adds up.
+        Whole buckets, a day at a time, so that what stays in the tables adds up throughout.
         """
         cutoff = bucket_start(cutoff)
+        deleted = 0
+        while (first := await self._oldest_before(cutoff)) is not None:
+            deleted += await self._delete_day(min(cutoff, bucket_start(first, _DAY_S) + timedelta(seconds=_DAY_S)))
+        return deleted
+
+    async def _oldest_before(self, cutoff: datetime) -> datetime | None:
+        fine = (t.trend.c.resolution_s == BUCKET_S, t.trend.c.bucket_start < cutoff)
+        async with self._database.read() as connection:
+            article = await connection.scalar(
+                select(func.min(t.article.c.published_at)).where(t.article.c.published_at < cutoff)
+            )
+            bucket = await connection.scalar(select(func.min(t.trend.c.bucket_start)).where(*fine))
+        return min((moment for moment in (article, bucket) if moment is not None), default=None)
+
+    @to_the_end
+    async def _delete_day(self, end: datetime) -> int:
         async with self._database.write() as connection:
-            result = await connection.execute(delete(t.article).where(t.article.c.published_at < cutoff))
+            result = await connection.execute(delete(t.article).where(t.article.c.published_at < end))
             await connection.execute(
-                delete(t.trend).where(t.trend.c.resolution_s == BUCKET_S, t.trend.c.bucket_start < cutoff)
+                delete(t.trend).where(t.trend.c.resolution_s == BUCKET_S, t.trend.c.bucket_start < end)
             )
         return result.rowcount
 
@@ -246,26 +259,41 @@ class Articles:
 _COUNTED = and_(t.label.c.article_id == t.article.c.id, t.label.c.model_version == t.article.c.model_version)
 
 
-def count(batch: Sequence[LabelledArticle]) -> list[dict[str, object]]:
+def count(batch: Sequence[LabelledArticle]) -> list[tuple[Any, ...]]:
     """Rows to add to the trend table, one per resolution, bucket and key, in the order of its primary key.
 
     All writers upsert in this one order, so two transactions never wait for each other in a circle.
+    Shapes: as the table's columns: resolution_s, bucket_start, key_kind, key, then the counts as in `_COUNTS`.
     """
-    sums: dict[tuple[int, datetime, Key], dict[str, int]] = defaultdict(lambda: dict.fromkeys(_COUNTS, 0))
+    sums: dict[tuple[int, Key], list[int]] = {}
     for labelled in batch:
-        sentiment = "unlabelled" if labelled.label is None else str(labelled.label.top_sentiment)
-        polarity_micro = 0 if labelled.label is None else micro(labelled.label.polarity)
-        keys = keys_of(labelled)
-        for width_s in RESOLUTIONS_S.values():
-            start = bucket_start(labelled.article.published_at, width_s)
-            for key in keys:
-                counts = sums[width_s, start, key]
-                counts[sentiment] += 1
-                counts["polarity_micro"] += polarity_micro
+        label = labelled.label
+        place = _UNLABELLED if label is None else _COUNTS.index(label.top_sentiment)
+        polarity_micro = 0 if label is None else micro(label.polarity)
+        start_s = bucket_start_s(labelled.article.published_at)
+        for key in keys_of(labelled):
+            counts = sums.get((start_s, key))
+            if counts is None:
+                counts = sums[start_s, key] = [0] * len(_COUNTS)
+            counts[place] += 1
+            counts[-1] += polarity_micro
     return [
-        {"resolution_s": width_s, "bucket_start": start, "key_kind": key.kind, "key": key.name, **counts}
-        for (width_s, start, key), counts in sorted(sums.items())
+        (width_s, datetime.fromtimestamp(start_s, UTC), *key, *counts)
+        for width_s in sorted(RESOLUTIONS_S.values())
+        for (start_s, key), counts in sorted(_rolled_up(sums, width_s).items())
     ]
+
+
+def _rolled_up(sums: Mapping[tuple[int, Key], list[int]], width_s: int) -> Mapping[tuple[int, Key], list[int]]:
+    """The sums of buckets in wider ones."""
+    if width_s == BUCKET_S:
+        return sums
+    wide: dict[tuple[int, Key], list[int]] = {}
+    for (start_s, key), counts in sums.items():
+        place = start_s // width_s * width_s, key
+        known = wide.get(place)
+        wide[place] = counts if known is None else [a + b for a, b in zip(known, counts, strict=True)]
+    return wide
 
 
 def micro(polarity: float) -> int:
@@ -273,23 +301,23 @@ def micro(polarity: float) -> int:
     return round(polarity * 1e6)
 
 
-def _article_row(labelled: LabelledArticle) -> dict[str, object]:
+# Of strings, though they are of an enumeration: that saves a call for each.
+_topics: TypeAdapter[Any] = TypeAdapter(dict[str, float])
+_fields = attrgetter(*(column.name for column in t.article.columns if column.name != "model_version"))
+
+
+def _article_row(labelled: LabelledArticle) -> tuple[Any, ...]:
     version = None if labelled.label is None else labelled.label.model_version
-    return {**dict(labelled.article), "model_version": version}
+    return (*_fields(labelled.article), version)
 
 
-def _label_row(labelled: LabelledArticle) -> dict[str, Any] | None:
+def _label_row(labelled: LabelledArticle) -> tuple[Any, ...] | None:
     label = labelled.label
     if label is None:
         return None
-    return {
-        "article_id": labelled.article.id,
-        "model_version": label.model_version,
-        "topic": str(label.top_topic),
-        "sentiment": str(label.top_sentiment),
-        **{str(sentiment): label.sentiment.get(sentiment, 0.0) for sentiment in Sentiment},
-        "topics": {str(topic): probability for topic, probability in label.topic.items()},
-    }
+    shares = [label.sentiment.get(sentiment, 0.0) for sentiment in Sentiment]
+    topics = _topics.dump_json(label.topic).decode()
+    return (labelled.article.id, label.model_version, label.top_topic, label.top_sentiment, *shares, topics)
 
 
 def _article(row: Row[Any]) -> Article:

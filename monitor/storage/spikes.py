@@ -1,6 +1,6 @@
 """Spikes, and the outbox that puts them on the bus."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -10,6 +10,7 @@ from monitor.domain.spikes import Spike, StoryEvidence
 from monitor.domain.windows import Key
 from monitor.storage import tables as t
 from monitor.storage.database import Database, to_the_end
+from monitor.storage.leases import Term, fence
 
 _WINDOW = {"start": "window_start", "end": "window_end"}
 
@@ -29,14 +30,20 @@ class Spikes:
 
     @to_the_end
     async def save(
-        self, spikes: Sequence[Spike], high: Iterable[tuple[str, datetime]], resolved: Iterable[tuple[str, datetime]]
+        self,
+        spikes: Sequence[Spike],
+        high: Collection[tuple[str, datetime]],
+        resolved: Collection[tuple[str, datetime]],
+        term: Term | None = None,
     ) -> set[str]:
         """States new spikes, notes for which known ones the key still scores high, and which are over; all or none.
 
         Returns the ids of the spikes that were not in the table yet.
+        Raises: LeaseError, if `term` is over; then nothing was stated.
         """
         new: set[str] = set()
         async with self._database.write() as connection:
+            await fence(connection, term)
             if spikes:
                 insert = self._database.insert(t.spike).on_conflict_do_nothing().returning(t.spike.c.id)
                 new = set((await connection.execute(insert, [_row(spike) for spike in spikes])).scalars())

@@ -1,9 +1,11 @@
 """Everything that is kept, over one database."""
 
 from monitor.storage.alerts import Alerts
+from monitor.storage.analysts import Analysts
 from monitor.storage.articles import Articles
 from monitor.storage.database import Database
 from monitor.storage.feeds import Feeds
+from monitor.storage.leases import Leases
 from monitor.storage.ops import DeadLetters, Health
 from monitor.storage.spikes import Spikes
 
@@ -22,6 +24,8 @@ class Store:
         self.alerts = Alerts(database)
         self.dead_letters = DeadLetters(database)
         self.health = Health(database)
+        self.leases = Leases(database)
+        self.analysts = Analysts(database)
 
     @classmethod
     async def open(cls, url: str) -> "Store":

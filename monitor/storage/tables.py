@@ -228,3 +228,13 @@ component = Table(
     Column("since", Utc, nullable=False),
     Column("heartbeat_at", Utc, nullable=False),
 )
+
+lease = Table(
+    "lease",
+    metadata,
+    Column("name", Text, primary_key=True),
+    # HOST:PID, for people; what tells two reigns apart is the term.
+    Column("owner", Text, nullable=False),
+    Column("term", BigInteger, nullable=False),
+    Column("until", Utc, nullable=False),
+)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 import structlog
@@ -13,9 +13,10 @@ from monitor.clock import Clock
 from monitor.domain.record import encode, fingerprint
 from monitor.domain.spikes import Spike, severity_of
 from monitor.domain.windows import ALL, Key, WindowStats, bucket_start, total, window
-from monitor.errors import BusError, StoreError
+from monitor.errors import BusError, LeaseError, StoreError
+from monitor.leader import Lead, Led
 from monitor.settings import DetectSettings
-from monitor.stage import Worker
+from monitor.storage.leases import Term
 from monitor.storage.spikes import Episode
 from monitor.storage.store import Store
 from pipelines.detect.detector import Counts, Detector
@@ -26,34 +27,53 @@ log = structlog.get_logger(__name__)
 _LEARN_S = 3600
 _CHUNK = timedelta(days=2)
 _MAX_STORIES = 50
+# One partition for all: an alert is named after the first spike that joined it.
+_ONE_ORDER = "spikes"
 
 
-class Detect(Worker):
+class Detect(Led):
     """Score first, learn later: buckets are learned once they are older than the longest horizon.
 
-    Everything it remembers it can learn again from the tables, and does at start.
+    Everything it remembers it can learn again from the tables, and does at start, and whenever it takes over from
+    another copy: `untaught` makes the detector that learns.
     """
 
     name = "detect"
 
-    def __init__(self, detector: Detector, *, store: Store, bus: Bus, clock: Clock, settings: DetectSettings) -> None:
-        super().__init__(clock)
+    def __init__(
+        self,
+        untaught: Callable[[], Detector],
+        *,
+        store: Store,
+        bus: Bus,
+        clock: Clock,
+        settings: DetectSettings,
+        lead: Lead | None = None,
+    ) -> None:
+        super().__init__(clock, lead)
         self.stated = 0
-        self._detector = detector
+        self._untaught = untaught
         self._store = store
         self._bus = bus
         self._settings = settings
         self._horizons = [timedelta(minutes=minutes) for minutes in settings.horizons_min]
+        self._forget(None)
+
+    def _forget(self, term: Term | None) -> None:
+        """Starts from the tables: they may hold what another copy has stated since."""
+        self._since = term
+        self._detector = self._untaught()
         self._learned_until: datetime | None = None
         self._trigger: Trigger | None = None
         self._watched_since: datetime | None = None
         self._may_be_unpublished = True
 
-    async def _round(self) -> None:
+    async def _act(self) -> None:
         await self._try_tick()
-        await self._pause()
+        if self._leads:
+            await self._pause()
 
-    async def _last_round(self) -> None:
+    async def _finish(self) -> None:
         await self._try_tick()  # what the stages before have just stored is looked at before the end
 
     async def _pause(self) -> None:
@@ -69,7 +89,11 @@ class Detect(Worker):
 
     async def _try_tick(self) -> None:
         try:
-            await self.tick(self._clock.now())
+            with self.vital.step():
+                await self.tick(self._clock.now())
+        except LeaseError as error:
+            self._lost(self._since)
+            log.warning("tick_refused", error=str(error))
         except (StoreError, BusError) as error:
             self.vital.set("retrying", str(error))
             log.warning("tick_skipped", error=str(error))
@@ -79,8 +103,11 @@ class Detect(Worker):
     async def tick(self, now: datetime) -> list[Spike]:
         """Looks at the evidence there is at `now`, and states what it finds. Returns the new spikes.
 
-        Raises: StoreError, BusError; then the next tick makes up for it.
+        Raises: StoreError, BusError; then the next tick makes up for it. LeaseError, if another copy acts.
         """
+        term = self._term()
+        if term != self._since:
+            self._forget(term)
         if self._trigger is None:
             self._trigger = Trigger(self._settings.threshold, await self._store.spikes.episodes(now))
         scores, found = await self._look(now, self._trigger)
@@ -89,7 +116,7 @@ class Detect(Worker):
         new: set[str] = set()
         if found or high or resolved:
             try:
-                new = await self._store.spikes.save(found, high, resolved)
+                new = await self._store.spikes.save(found, high, resolved, term)
             except StoreError:
                 self._trigger = None  # it knows more than the table now: the next tick starts from the table
                 raise
@@ -203,7 +230,7 @@ class Detect(Worker):
     async def _publish(self, now: datetime) -> None:
         """Puts on the bus what the table says is not there yet; a crash in between repeats it under the same id."""
         while spikes := await self._store.spikes.unpublished():
-            await self._bus.publish(Stream.SPIKES, [Message(str(spike.key), encode(spike)) for spike in spikes])
+            await self._bus.publish(Stream.SPIKES, [Message(_ONE_ORDER, encode(spike)) for spike in spikes])
             await self._store.spikes.mark_published([spike.id for spike in spikes], now)
 
 

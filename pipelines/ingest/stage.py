@@ -1,8 +1,9 @@
 """Polls the feeds, each in its own rhythm, and hands what they bring to the intake."""
 
 import asyncio
+import contextlib
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 import anyio.to_thread
@@ -11,6 +12,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from monitor.clock import Clock
 from monitor.errors import BusError, FetchError, Reason, StoreError
+from monitor.members import Members
 from monitor.settings import IngestSettings
 from monitor.stage import Vital
 from monitor.storage.feeds import FeedState
@@ -23,6 +25,7 @@ log = structlog.get_logger(__name__)
 
 _FIRST_POLLS_WITHIN_S = 3.0
 _STORAGE_RETRY_S = 5.0
+_SHARE_S = 2.0
 _CHUNK = 500
 _DISTRUSTED = "distrusted"
 _MAX_DISTRUSTED = 1000
@@ -32,7 +35,9 @@ _UNHEARD = frozenset({Reason.UNREACHABLE, Reason.TIMEOUT})
 class Ingest:
     """One job per feed. A feed that fails backs off alone; a feed that is gone is parked.
 
-    Every poll, good or bad, leaves the feed's health and the time of the next poll in the database.
+    Every poll, good or bad, leaves the feed's health and the time of the next poll in the database: whoever polls the
+    feed then, this copy or another, goes on from there. `members`: the copies among whom the feeds are shared out;
+    None: there are no others.
     """
 
     name = "ingest"
@@ -45,9 +50,12 @@ class Ingest:
         store: Store,
         clock: Clock,
         settings: IngestSettings,
+        members: Members | None = None,
     ) -> None:
         self.vital = Vital(clock)
         self._feeds = feeds
+        self._members = members
+        self._mine = set(feeds) if members is None else set()
         self._intake = intake
         self._store = store
         self._clock = clock
@@ -61,19 +69,13 @@ class Ingest:
 
     async def run(self) -> None:
         await self._load_states()
-        now = self._clock.now()
-        for name, state in self._states.items():
-            if state.parked:
-                log.warning("feed_parked", feed=name, reason=state.reason, detail=state.detail)
-                continue
-            # At start every feed may be due at once: spread them, so that no host meets a burst.
-            soonest = now + timedelta(seconds=random.uniform(0, _FIRST_POLLS_WITHIN_S))
-            # A clock that was wrong once must not keep a feed waiting for years.
-            latest = now + timedelta(seconds=self._settings.max_interval_s)
-            self._schedule(name, min(max(state.next_poll_at or soonest, soonest), latest))
         self._scheduler.start()
         log.info("ingest_started", feeds=len(self._states))
         try:
+            if self._members is None:
+                self._begin(self._states)
+            else:
+                await self._share_until_stopped(self._members)
             await self._stopped.wait()
         finally:
             self._scheduler.shutdown(wait=False)
@@ -85,6 +87,9 @@ class Ingest:
         self._draining = True
         if self._scheduler.running:
             self._scheduler.pause()
+        if self._members is not None:
+            with contextlib.suppress(StoreError):  # then the others wait until it is plain that this one is gone
+                await self._members.leave()
         while self._polling:
             await asyncio.wait(self._polling)
         self._stopped.set()
@@ -98,15 +103,70 @@ class Ingest:
                 await asyncio.sleep(_STORAGE_RETRY_S)
             else:
                 break
-        self.vital.set("ok")
-        for name, (config, _) in self._feeds.items():
-            state = saved.get(name)
-            if state is None or state.url != config.address:
-                state = FeedState(name=name, url=config.address, cursor={})
-            self._states[name] = state
+        self._well()
+        self._states = {name: self._state(name, saved) for name in self._feeds}
+
+    def _state(self, name: str, saved: Mapping[str, FeedState]) -> FeedState:
+        config, _ = self._feeds[name]
+        state = saved.get(name)
+        if state is None or state.url != config.address:
+            return FeedState(name=name, url=config.address, cursor={})
+        return state
+
+    async def _share_until_stopped(self, members: Members) -> None:
+        cut_off = False
+        while not self._draining:
+            try:
+                with self.vital.step():
+                    await self._share(members)
+            except StoreError as error:  # what was this copy's stays so: two that poll one feed do no harm
+                cut_off = True
+                self.vital.set("retrying", str(error))
+                log.warning("feeds_not_shared_out", error=str(error))
+            else:
+                if cut_off:
+                    self._well()
+                cut_off = False
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_SHARE_S):
+                    await self._stopped.wait()
+
+    async def _share(self, members: Members) -> None:
+        """Takes up the feeds that have become this copy's, where the table says they are; lets go of the others."""
+        await members.look()
+        mine = {name for name in self._feeds if members.owns(name)}
+        gained, lost = mine - self._mine, self._mine - mine
+        if gained:
+            saved = await self._store.feeds.all()
+            self._states.update({name: self._state(name, saved) for name in gained})
+        self._mine = mine
+        for name in lost:
+            if self._scheduler.get_job(name) is not None:
+                self._scheduler.remove_job(name)
+        self._begin(sorted(gained))
+        if gained or lost:
+            log.info("feeds_shared_out", copies=members.count, mine=len(mine), gained=len(gained), lost=len(lost))
+            self._well()
+
+    def _begin(self, names: Iterable[str]) -> None:
+        now = self._clock.now()
+        for name in names:
+            state = self._states[name]
+            if state.parked:
+                log.warning("feed_parked", feed=name, reason=state.reason, detail=state.detail)
+                continue
+            # Every feed may be due at once: spread them, so that no host meets a burst.
+            soonest = now + timedelta(seconds=random.uniform(0, _FIRST_POLLS_WITHIN_S))
+            # A clock that was wrong once must not keep a feed waiting for years.
+            latest = now + timedelta(seconds=self._settings.max_interval_s)
+            self._schedule(name, min(max(state.next_poll_at or soonest, soonest), latest))
+
+    def _well(self) -> None:
+        shared = self._members is not None
+        self.vital.set("ok", f"{len(self._mine)} of {len(self._feeds)} feeds are this copy's" if shared else None)
 
     def _schedule(self, name: str, at: datetime) -> None:
-        if not self._draining:
+        if not self._draining and name in self._mine:
             self._scheduler.add_job(
                 self._start_poll,
                 "date",
@@ -126,7 +186,8 @@ class Ingest:
     async def _poll(self, name: str) -> None:
         with structlog.contextvars.bound_contextvars(feed=name):
             try:
-                state = await self.poll_once(name)
+                with self.vital.step():
+                    state = await self.poll_once(name)
             except (BusError, StoreError) as error:
                 self.vital.set("retrying", str(error))
                 log.warning("feed_poll_not_saved", error=str(error))
@@ -168,12 +229,12 @@ class Ingest:
         await self._store.feeds.save(state)
         self._states[name] = state
         self._tell_if_cut_off()
-        self.vital.set("ok")
+        self._well()
         return state
 
     def _tell_if_cut_off(self) -> None:
         """Says so, once, if no feed at all was ever reached since the start: then it is hardly the feeds' fault."""
-        tried = [state for state in self._states.values() if not state.parked]
+        tried = [state for name, state in self._states.items() if name in self._mine and not state.parked]
         if not self._told_cut_off and all(state.failures and state.reason in _UNHEARD for state in tried):
             self._told_cut_off = True
             log.error("no_feed_reachable", hint="check the network, and http.proxy; `monitor demo` needs neither")

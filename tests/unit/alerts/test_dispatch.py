@@ -19,6 +19,7 @@ from monitor.domain.windows import ALL, Key
 from monitor.errors import DeliveryError, Reason, StoreError
 from monitor.settings import AlertSettings
 from monitor.storage.alerts import Delivery
+from monitor.storage.leases import Term
 from monitor.storage.store import Store
 from tests.factories import NOW, make_spike, make_story_evidence
 
@@ -140,10 +141,10 @@ async def test_what_was_accepted_is_not_sent_again_though_it_could_not_be_writte
     await _told(store, clock, _spike(1))
     log, failing = store.alerts.log, True
 
-    async def fails(delivery: Delivery) -> None:
+    async def fails(delivery: Delivery, term: Term | None) -> None:
         if failing:
             raise StoreError(Reason.STORAGE_FULL, "full")
-        await log(delivery)
+        await log(delivery, term)
 
     monkeypatch.setattr(store.alerts, "log", fails)
     for _ in range(5):
@@ -163,11 +164,11 @@ async def test_a_channel_still_sending_is_waited_for_whatever_befalls_another(
     await _told(store, clock, _spike(1))
     log, failed = store.alerts.log, asyncio.Event()
 
-    async def fails(delivery: Delivery) -> None:
+    async def fails(delivery: Delivery, term: Term | None) -> None:
         if delivery.notification.channel == "quick" and not failed.is_set():
             failed.set()
             raise StoreError(Reason.STORAGE, "locked")
-        await log(delivery)
+        await log(delivery, term)
 
     monkeypatch.setattr(store.alerts, "log", fails)
     passing = asyncio.ensure_future(dispatch.dispatch_once())

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from monitor.bus.bus import Message
 from monitor.bus.embedded import EmbeddedBus
 from monitor.bus.streams import Group, Stream
 from monitor.clock import ManualClock
-from monitor.domain.labels import LabelledArticle, Sentiment
+from monitor.domain.labels import Sentiment
 from monitor.domain.record import decode, fingerprint
 from monitor.domain.spikes import Spike
 from monitor.domain.windows import ALL, Key
@@ -21,42 +21,18 @@ from monitor.storage.store import Store
 from pipelines.detect.detector import Counts, Detector
 from pipelines.detect.detectors.negative_binomial import Config, build
 from pipelines.detect.stage import Detect
-from tests.factories import NOW, make_article, make_label, make_labelled
+from tests.factories import NOW
+from tests.news import burst, calm, item
 
 SETTINGS = DetectSettings(history_days=9)
 TICK = timedelta(seconds=30)
 TOPIC = Key("topic", "Financials")
 
 
-def _item(title: str, at: datetime, sentiment: Sentiment, **overrides: Any) -> LabelledArticle:
-    article = make_article(title=title, published_at=at, fetched_at=at, url=None, **overrides)
-    return make_labelled(article=article, label=make_label(sentiment={sentiment: 1.0}))
-
-
-def _calm(days: float, until: datetime = NOW) -> list[LabelledArticle]:
-    """Two neutral stories an hour, every eighth of them negative."""
-    moments = [until - timedelta(minutes=30 * n + 1) for n in range(int(days * 48))]
-    return [
-        _item(f"Calm {at}", at, Sentiment.NEGATIVE if n % 8 == 4 else Sentiment.NEUTRAL, source=f"wire {n % 5}")
-        for n, at in enumerate(moments)
-    ]
-
-
-def _burst(count: int = 12, end: datetime = NOW, **overrides: Any) -> list[LabelledArticle]:
-    return [
-        _item(
-            f"Bank fails {n} {end}",
-            end - timedelta(minutes=1 + n),
-            Sentiment.NEGATIVE,
-            **{"source": f"wire {n % 5}", **overrides},
-        )
-        for n in range(count)
-    ]
-
-
 def _detect(store: Store, bus: EmbeddedBus, detector: Detector | None = None, **overrides: Any) -> Detect:
     settings = SETTINGS.model_copy(update=overrides)
-    return Detect(detector or build(Config()), store=store, bus=bus, clock=ManualClock(NOW), settings=settings)
+    taught = detector or build(Config())
+    return Detect(lambda: taught, store=store, bus=bus, clock=ManualClock(NOW), settings=settings)
 
 
 async def _published(bus: EmbeddedBus) -> list[Spike]:
@@ -65,7 +41,7 @@ async def _published(bus: EmbeddedBus) -> list[Spike]:
 
 
 async def test_a_burst_is_stated_once(store: Store, bus: EmbeddedBus) -> None:
-    await store.articles.add([*_calm(8), *_burst()])
+    await store.articles.add([*calm(8), *burst()])
     detect = _detect(store, bus)
     found = await detect.tick(NOW)
     assert [spike.key for spike in found] == [ALL, TOPIC]
@@ -81,46 +57,46 @@ async def test_a_burst_is_stated_once(store: Store, bus: EmbeddedBus) -> None:
 
 async def test_a_calm_hour_and_an_empty_table_are_nothing(store: Store, bus: EmbeddedBus) -> None:
     assert await _detect(store, bus).tick(NOW) == []
-    await store.articles.add([*_calm(8), *_burst(3)])
+    await store.articles.add([*calm(8), *burst(3)])
     assert await _detect(store, bus).tick(NOW) == []
     assert await _published(bus) == []
 
 
 async def test_copies_of_one_story_are_no_burst(store: Store, bus: EmbeddedBus) -> None:
-    await store.articles.add([*_calm(8), *_burst(40, story_id=fingerprint("one"))])
+    await store.articles.add([*calm(8), *burst(40, story_id=fingerprint("one"))])
     assert await _detect(store, bus).tick(NOW) == []
 
 
 async def test_busy_is_not_bad(store: Store, bus: EmbeddedBus) -> None:
-    busy = [_item(f"Results {n}", NOW - timedelta(minutes=n % 25), Sentiment.POSITIVE) for n in range(120)]
-    await store.articles.add([*_calm(8), *busy, *_burst(6)])
+    busy = [item(f"Results {n}", NOW - timedelta(minutes=n % 25), Sentiment.POSITIVE) for n in range(120)]
+    await store.articles.add([*calm(8), *busy, *burst(6)])
     assert await _detect(store, bus).tick(NOW) == []
 
 
 async def test_nothing_is_stated_before_the_warm_up_is_over(store: Store, bus: EmbeddedBus) -> None:
-    await store.articles.add([*_calm(6.9), *_burst()])
+    await store.articles.add([*calm(6.9), *burst()])
     detect = _detect(store, bus)
     assert await detect.tick(NOW) == []
     later = NOW + timedelta(hours=6)
-    await store.articles.add(_burst(end=later))
+    await store.articles.add(burst(end=later))
     assert await detect.tick(later) != []
     assert await _detect(store, bus, warmup_h=200).tick(later) == []
 
 
 async def test_an_old_archive_is_no_warm_up(store: Store, bus: EmbeddedBus) -> None:
-    await store.articles.add([*_calm(8, until=NOW - timedelta(days=900)), *_burst()])
+    await store.articles.add([*calm(8, until=NOW - timedelta(days=900)), *burst()])
     assert await _detect(store, bus).tick(NOW) == []
 
 
 async def test_evidence_must_be_enough_and_from_enough_sources(store: Store, bus: EmbeddedBus) -> None:
-    await store.articles.add([*_calm(8), *_burst(source="one")])
+    await store.articles.add([*calm(8), *burst(source="one")])
     assert await _detect(store, bus, min_sources=9).tick(NOW) == []
     assert await _detect(store, bus, min_stories=40).tick(NOW) == []
     assert await _detect(store, bus).tick(NOW) != []
 
 
 async def test_a_restart_states_nothing_again(store: Store, bus: EmbeddedBus) -> None:
-    await store.articles.add([*_calm(8), *_burst()])
+    await store.articles.add([*calm(8), *burst()])
     assert len(await _detect(store, bus).tick(NOW)) == 2
     for later in (TICK, timedelta(minutes=20), timedelta(hours=3)):
         assert await _detect(store, bus).tick(NOW + later) == []
@@ -130,7 +106,7 @@ async def test_a_restart_states_nothing_again(store: Store, bus: EmbeddedBus) ->
 async def test_a_spike_that_could_not_be_published_is_published_later(
     store: Store, bus: EmbeddedBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await store.articles.add([*_calm(8), *_burst()])
+    await store.articles.add([*calm(8), *burst()])
     publish, failing = bus.publish, True
 
     async def fails(stream: Stream, messages: Sequence[Message]) -> None:
@@ -148,7 +124,7 @@ async def test_a_spike_that_could_not_be_published_is_published_later(
 
     failing = True
     later = NOW + timedelta(days=2)
-    await store.articles.add(_burst(30, end=later))
+    await store.articles.add(burst(30, end=later))
     with pytest.raises(BusError):
         await first.tick(later)
     failing = False
@@ -160,7 +136,7 @@ async def test_a_tick_that_could_not_be_saved_is_made_up_for(
     store: Store, bus: EmbeddedBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither the statement of a spike nor its end is lost."""
-    await store.articles.add([*_calm(8), *_burst()])
+    await store.articles.add([*calm(8), *burst()])
     detect = _detect(store, bus)
     save, failing = store.spikes.save, True
 
@@ -201,7 +177,7 @@ class Counting:
 async def test_every_bucket_is_learned_once_whatever_fails(
     store: Store, bus: EmbeddedBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await store.articles.add([*_calm(8), *_burst()])
+    await store.articles.add([*calm(8), *burst()])
     detector = Counting()
     detect = _detect(store, bus, detector)
     trends, calls = store.articles.trends, 0
@@ -228,7 +204,7 @@ async def test_every_bucket_is_learned_once_whatever_fails(
 
 
 async def test_an_end_is_stated_once(store: Store, bus: EmbeddedBus) -> None:
-    await store.articles.add([*_calm(8), *_burst()])
+    await store.articles.add([*calm(8), *burst()])
     detect = _detect(store, bus)
     await detect.tick(NOW)
     await detect.tick(NOW + timedelta(hours=1))
@@ -238,7 +214,7 @@ async def test_an_end_is_stated_once(store: Store, bus: EmbeddedBus) -> None:
 
 
 async def test_it_drains_before_it_runs_and_twice(store: Store, bus: EmbeddedBus) -> None:
-    await store.articles.add([*_calm(8), *_burst()])
+    await store.articles.add([*calm(8), *burst()])
     detect = _detect(store, bus)
     await detect.drain()
     async with asyncio.timeout(5):

@@ -1,11 +1,14 @@
 """Every record that travels on the bus comes back as it was sent; whatever else comes is refused with a reason."""
 
 import json
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from monitor.domain import record
 from monitor.domain.article import Article
 from monitor.domain.dead_letters import DeadLetter
 from monitor.domain.labels import LabelledArticle
@@ -56,12 +59,11 @@ def test_a_record_cut_short_is_refused(record: Record) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"v": 2},
+        {"v": 0},
         {"v": None},
         {"record": "article"},
         {"body": None},
         {"body": {}},
-        {"body": {**json.loads(encode(make_article()))["body"], "extra": 1}},
         {"body": {**json.loads(encode(make_article()))["body"], "published_at": "2026-03-04T11:00:00"}},
     ],
 )
@@ -70,6 +72,53 @@ def test_an_envelope_that_says_otherwise_is_refused(change: dict[str, object]) -
     with pytest.raises(RecordError, match="Article") as caught:
         decode(Article, json.dumps(envelope).encode())
     assert caught.value.reason is Reason.INVALID
+
+
+def test_a_newer_version_says_so() -> None:
+    value = json.dumps({"v": record.WIRE_VERSION + 1, "record": "Article", "body": {"headline": "x"}}).encode()
+    with pytest.raises(RecordError, match="schema version 2 is newer than 1") as caught:
+        decode(Article, value)
+    assert caught.value.reason is Reason.SCHEMA_TOO_NEW
+
+
+def test_what_a_newer_release_of_this_version_adds_is_skipped() -> None:
+    labelled = make_labelled()
+    envelope = json.loads(encode(labelled))
+    envelope["sent_by"] = "2.0"
+    envelope["body"]["mood"] = {"calm": 0.5}
+    envelope["body"]["article"]["words"] = 12
+    assert decode(LabelledArticle, json.dumps(envelope).encode()) == labelled
+
+
+def test_a_record_made_here_takes_no_unknown_field() -> None:
+    with pytest.raises(ValueError, match="mood"):
+        make_article(mood="calm")
+
+
+def test_an_older_version_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the release will that has version 3, in which a name changed, and a time had been in seconds before that."""
+    old = json.loads(encode(make_article()))
+    old["body"]["headline"] = old["body"].pop("title")
+    old["body"]["fetched_s"] = NOW.timestamp()
+    del old["body"]["fetched_at"]
+
+    def to_2(name: str, body: dict[str, Any]) -> dict[str, Any]:
+        return {**body, "fetched_at": datetime.fromtimestamp(body["fetched_s"], UTC).isoformat()}
+
+    def to_3(name: str, body: dict[str, Any]) -> dict[str, Any]:
+        return {**body, "title": body["headline"]} if name == "Article" else body
+
+    monkeypatch.setattr(record, "WIRE_VERSION", 3)
+    monkeypatch.setattr(record, "UPGRADES", {1: to_2, 2: to_3})
+    record.envelope.cache_clear()
+    try:
+        assert json.loads(encode(make_article()))["v"] == 3
+        assert decode(Article, json.dumps(old).encode()) == make_article(fetched_at=NOW)
+        with pytest.raises(RecordError, match="LabelledArticle") as caught:
+            decode(LabelledArticle, json.dumps(old).encode())
+        assert caught.value.reason is Reason.INVALID
+    finally:
+        record.envelope.cache_clear()
 
 
 @given(st.binary() | st.recursive(st.none() | st.text(), st.lists).map(lambda value: json.dumps(value).encode()))

