@@ -17,7 +17,8 @@ import torch
 from torch import nn
 
 from pipelines.classify.batch import plan
-from pipelines.classify.models._network import Network, open_model
+from pipelines.classify.models._network import Network
+from pipelines.classify.models._opening import open_model
 
 log = structlog.get_logger(__name__)
 

@@ -1,12 +1,10 @@
 """A Hugging Face sequence classifier as numbers in, numbers out: loading, precision, batches, calibration."""
 
 import copy
-import logging
 import os
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Self
@@ -15,22 +13,22 @@ import numpy as np
 import structlog
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerBase
-from transformers.utils import logging as transformers_logging_untyped
+from transformers import PreTrainedTokenizerBase
 
 from monitor.errors import ModelError
 from pipelines.classify.batch import plan
 from pipelines.classify.heads import HEADS, WIDTH, Head
+from pipelines.classify.models._opening import open_model
 from pipelines.classify.models._probe import PROBE
 from pipelines.classify.spelling import Speller
 from pipelines.classify.text import normalise
 
 log = structlog.get_logger(__name__)
-transformers_logging: Any = transformers_logging_untyped
 
 Logits = np.ndarray[tuple[int, int], np.dtype[np.float32]]
 
 PRECISIONS: Final = {"cpu": ("fp32", "bf16", "int8"), "cuda": ("bf16", "fp16", "fp32")}
+_LONG_S: Final = 0.1  # what takes so long is timed well enough by once
 AGREEMENT: Final = 0.03  # the most that a probability may differ from single precision, for a precision to be chosen
 _ALIASES: Final = {"bearish": "negative", "bullish": "positive"}
 _WINDOW: Final = 2_048  # texts sorted together; more would hardly lessen the padding
@@ -214,13 +212,16 @@ class Network:
         self.logits([longest] * rows)
 
     def _try(self) -> tuple[float, Logits]:
-        """The shorter of two times that the probe takes, once all is allocated; and the answers."""
+        """How long the probe takes once all is allocated, the shorter of two times if it is short; and the answers."""
         self.logits(PROBE)
         took_s = float("inf")
+        began = time.perf_counter()
         for _ in range(2):
             start = time.perf_counter()
             found = self.probabilities(PROBE)
             took_s = min(took_s, time.perf_counter() - start)
+            if time.perf_counter() - began > _LONG_S:
+                break
         return took_s, found
 
     def _window(self, texts: Sequence[str], found: Logits) -> None:
@@ -322,74 +323,6 @@ def _device(wanted: str) -> str:
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ModelError("device cuda: this machine has no CUDA device that PyTorch can use; set device to auto or cpu")
     return wanted
-
-
-def open_model(name: str) -> tuple[Any, PreTrainedTokenizerBase]:
-    """The model in single precision, with its tokenizer. A folder is never looked up on the network.
-
-    Code that lies beside weights is never run. What a file lacks the library would fill at random: that is refused.
-
-    Raises: ModelError
-    """
-    local = Path(name).exists()
-    try:
-        with _quiet():
-            tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=local, trust_remote_code=False)
-            model, report = AutoModelForSequenceClassification.from_pretrained(
-                name,
-                local_files_only=local,
-                trust_remote_code=False,
-                dtype=torch.float32,
-                ignore_mismatched_sizes=True,  # to be told of them by name, below
-                output_loading_info=True,
-            )
-    except Exception as error:  # noqa: BLE001  a hub, a disk, and three libraries can each fail in their own way
-        raise ModelError(f"{name}: cannot be loaded: {str(error).strip().splitlines()[0]}") from None
-    _check_whole(name, model, report)
-    _check_vocabulary(name, model, tokenizer)
-    if tokenizer.is_fast:  # [SEP] in an outside text is five characters, and no mark of ours
-        tokenizer.split_special_tokens = True
-    return model, tokenizer
-
-
-def _check_whole(name: str, model: Any, report: Mapping[str, Any]) -> None:
-    lacking = [*report["missing_keys"], *(key[0] for key in report["mismatched_keys"])]
-    if lacking:
-        raise ModelError(f"{name}: its weights do not fit its config.json: {len(lacking)} lack, {min(lacking)} for one")
-    unused = [key for key in report["unexpected_keys"] if not key.endswith("position_ids")]
-    if unused and getattr(model.config, "monitor", None):
-        raise ModelError(f"{name}: its config.json has no place for {len(unused)} weights, {min(unused)} for one")
-    broken = [key for key, weights in model.named_parameters() if not bool(weights.isfinite().all())]
-    if broken:
-        raise ModelError(f"{name}: weights of {broken[0]} are not finite numbers")
-
-
-def _check_vocabulary(name: str, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
-    rows = model.get_input_embeddings().weight.shape[0]
-    numbers = tokenizer.get_vocab().values()
-    if max(numbers, default=0) >= rows:
-        raise ModelError(f"{name}: its tokenizer has piece {max(numbers)}, its network only {rows} of them")
-    if len(numbers) < rows / 2:
-        raise ModelError(
-            f"{name}: its tokenizer knows {len(numbers)} pieces, its network {rows}; its tokenizer files are lacking"
-        )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the library's progress bars and advice, which would land in the daemon's log."""
-    level = transformers_logging.get_verbosity()
-    hub = logging.getLogger("huggingface_hub")
-    hub_level = hub.level
-    hub.setLevel(logging.CRITICAL)
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        hub.setLevel(hub_level)
-        transformers_logging.set_verbosity(level)
-        transformers_logging.enable_progress_bar()
 
 
 def _columns(name: str, config: Any, labels: Mapping[str, str]) -> dict[str, list[int | None]]:
