@@ -1,28 +1,42 @@
 """Plays an archive through the same stages as the daemon's, on the archive's own clock."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AsyncExitStack
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
+
+import structlog
 
 from alerts.dispatch import Dispatch
 from monitor import app
+from monitor.bus.bus import Bus
+from monitor.bus.streams import Group
 from monitor.clock import ManualClock, ScaledClock, SystemClock
 from monitor.domain.record import utc
 from monitor.domain.windows import BUCKET_S, bucket_start
+from monitor.leader import Lead, this_process
 from monitor.settings import Settings
-from monitor.stage import Stage, Vital
+from monitor.stage import Component, Stage, Vital
 from monitor.storage.articles import Articles
+from monitor.storage.store import Store
+from pipelines.aggregate.stage import Counted
 from pipelines.detect.stage import Detect
 from pipelines.ingest.intake import Arrival, Intake, Taken
 from pipelines.ingest.normalise import parse_time
 from pipelines.ingest.source import Entry, Refused
 from pipelines.ingest.sources.replay import read
 
+log = structlog.get_logger(__name__)
+
 _CHUNK = 500
 _EARLIEST = utc(1990, 1, 1)
+_LATEST = utc(9999, 1, 1)
+_LOOK_S = 0.05
+_SILENT_S = 10.0
 
 Chunk = tuple[list[Arrival], list[Refused]]
 
@@ -67,22 +81,81 @@ class _Way:
         self._progress(len(chunk[0]) + len(chunk[1]))
 
 
+class _Middle(Protocol):
+    """Who labels and counts what was taken in."""
+
+    async def settle(self) -> None:
+        """Returns when everything on the bus has been labelled, counted and stored, or the replay was stopped."""
+        ...
+
+    async def counted(self) -> Counted:
+        """What was stored since this process began."""
+        ...
+
+
+class _Here:
+    """Classify and aggregate in this process."""
+
+    def __init__(self, classify: Stage, counts: app.Counts) -> None:
+        self.stages = [classify, counts.aggregate, counts.dead_letters]
+        self._counts = counts
+
+    async def settle(self) -> None:
+        for stage in self.stages:
+            await stage.catch_up()
+
+    async def counted(self) -> Counted:
+        return self._counts.counted.snapshot()
+
+
+class _Elsewhere:
+    """Classify and aggregate in processes of their own, which publish and store before they commit: once a group has
+    nothing more to commit, all that came of it is in front of the next.
+    """
+
+    stages: Sequence[Stage] = ()
+
+    def __init__(self, bus: Bus, store: Store, way: _Way, before: dict[str, int], stop: asyncio.Event) -> None:
+        self._stop = stop
+        self._bus = bus
+        self._store = store
+        self._way = way
+        self._before = before
+        self._recovered: int | None = None
+
+    async def settle(self) -> None:
+        for group in (Group.CLASSIFY, Group.AGGREGATE, Group.DEAD_LETTERS):
+            await self._none_waits(group)
+
+    async def _none_waits(self, group: Group) -> None:
+        now = asyncio.get_running_loop().time
+        least, moved_at = -1, now()
+        while (waiting := await self._bus.lag(group)) and not self._stop.is_set():
+            if waiting < least or least < 0:
+                least, moved_at = waiting, now()
+            elif now() - moved_at > _SILENT_S:
+                stage = Group.AGGREGATE if group is Group.DEAD_LETTERS else group
+                log.warning("replay_waits", group=group, messages=waiting, remedy=f"start: monitor run {stage}")
+                moved_at = now()
+            await asyncio.sleep(_LOOK_S)
+
+    async def counted(self) -> Counted:
+        """What came of a record that another process could not read is not seen from here: it counts as a duplicate."""
+        totals = await self._store.articles.totals()
+        stored = totals["articles"] - self._before["articles"]
+        unlabelled = totals["unlabelled"] - self._before["unlabelled"]
+        if self._recovered is None:
+            self._recovered = stored
+        return Counted(stored, unlabelled, self._way.total.published - (stored - self._recovered))
+
+
 class _Line(NamedTuple):
     """The stages of a replay."""
 
-    classify: Stage
-    counts: app.Counts
+    middle: _Here | _Elsewhere
     detect: Detect
     alerts: Stage
     dispatch: Dispatch
-
-    @property
-    def stages(self) -> list[Stage]:
-        return [self.classify, self.counts.aggregate, self.counts.dead_letters]
-
-    async def catch_up(self) -> None:
-        for stage in self.stages:
-            await stage.catch_up()
 
 
 async def replay(
@@ -92,44 +165,58 @@ async def replay(
     speed: float | None,
     deliver: bool,
     stop: asyncio.Event,
+    ahead: int | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Report:
     """Plays the files in the order given, until their end or until `stop` is set.
 
     `speed` None: as fast as it goes; else so many times real time. `deliver` False: alerts are stored, not sent.
+    `ahead`: classify and aggregate run elsewhere, and get at least so many items, or all, before they are waited for;
+    None: they run in this process. Other copies of detect and alerts stand by meanwhile.
     Raises: BusyError, ConfigError, ModelError, FetchError, StoreError, BusError.
     """
-    chunks = _chunks(files)
-    first = next(chunks, ([], []))
-    start = first[0][0].fetched_at if first[0] else _EARLIEST
-    clock = ManualClock(start) if speed is None else ScaledClock(start, speed)
     async with AsyncExitStack() as stack:
-        stack.enter_context(app.claim(settings.data_dir, app.STAGES))
+        files = stack.enter_context(_rereadable(files))
+        chunks = _chunks(files)
+        first = next(chunks, ([], []))
+        start = first[0][0].fetched_at if first[0] else _EARLIEST
+        clock = ManualClock(start) if speed is None else ScaledClock(start, speed)
+        mine = [stage for stage in app.STAGES if ahead is None or stage not in ("classify", "aggregate")]
+        stack.enter_context(app.claim(settings.data_dir, mine if settings.bus.kind == "embedded" else ()))
         core = await stack.enter_async_context(app.open_core(settings, clock))
         channels = await stack.enter_async_context(app.build_channels(settings)) if deliver else {}
-        alerts, dispatch = await app.build_alerts(core, channels, deliver=deliver)
-        classify = await stack.enter_async_context(app.build_classify(core))
-        line = _Line(classify, await app.build_counts(core), app.build_detect(core), alerts, dispatch)
-        await line.catch_up()
-        counts = line.counts.counted
-        left_over = counts.snapshot()
+        leads: dict[str, Lead] = {}
+        if not app.database_url(settings).startswith("sqlite"):
+            leads = {name: Lead(core.store.leases, name, this_process()) for name in ("detect", "alerts")}
+            await stack.enter_async_context(_leading(list(leads.values()), stop))
+        alerts, dispatch = await app.build_alerts(core, channels, deliver=deliver, lead=leads.get("alerts"))
         way = _Way(app.build_intake(core), progress)
+        middle: _Here | _Elsewhere
+        if ahead is None:
+            middle = _Here(await stack.enter_async_context(app.build_classify(core)), await app.build_counts(core))
+        else:
+            middle = _Elsewhere(core.bus, core.store, way, await core.store.articles.totals(), stop)
+        line = _Line(middle, app.build_detect(core, leads.get("detect")), alerts, dispatch)
+        await middle.settle()
+        left_over = await middle.counted()
         began = asyncio.get_running_loop().time()
         if isinstance(clock, ManualClock):
             wait = timedelta(seconds=settings.alerts.group_wait_s + settings.alerts.group_interval_s)
-            await _at_full_speed(clock, first, chunks, way, line, core.store.articles, wait, stop)
-            clock.set(clock.now() + wait)
-            await dispatch.dispatch_once()
+            await _at_full_speed(clock, files, way, line, core.store.articles, wait, stop, ahead or 0)
+            if not stop.is_set():
+                clock.set(clock.now() + wait)
+                await dispatch.dispatch_once()
         else:
             pump = _Pump(clock, first, chunks, way, stop)
-            await app.serve([pump, *line.stages, line.detect, alerts, dispatch], stop, drain_s=settings.daemon.drain_s)
-        done = counts.snapshot()
+            components: list[Component] = [pump, *middle.stages, line.detect, alerts, dispatch]
+            await app.serve(components, stop, drain_s=settings.daemon.drain_s)
+        done = await middle.counted()
         return Report(
             read=way.read,
             labelled=(done.stored - done.unlabelled) - (left_over.stored - left_over.unlabelled),
             other_language=done.unlabelled - left_over.unlabelled,
             duplicates=way.total.duplicates + done.duplicates - left_over.duplicates,
-            dead_letters=way.total.refused + sum(stage.rejected for stage in line.stages),
+            dead_letters=way.total.refused + sum(stage.rejected for stage in middle.stages),
             expired=way.total.expired,
             spikes=line.detect.stated,
             recovered=left_over.stored + left_over.duplicates,
@@ -137,43 +224,101 @@ async def replay(
         )
 
 
+@asynccontextmanager
+async def _leading(leads: Sequence[Lead], stop: asyncio.Event) -> AsyncIterator[None]:
+    """Holds these leases, once whoever holds them lets go or has died; or not, if the replay was stopped first."""
+    keeping = [asyncio.create_task(lead.keep(), name=f"lease {lead.name}") for lead in leads]
+    try:
+        asked_at = asyncio.get_running_loop().time()
+        while (waiting := [lead for lead in leads if lead.term is None]) and not stop.is_set():
+            await asyncio.sleep(_LOOK_S)
+            if asyncio.get_running_loop().time() - asked_at > _SILENT_S:
+                log.warning("replay_waits", lease=waiting[0].name, holder=waiting[0].standby)
+                asked_at = asyncio.get_running_loop().time()
+        yield
+    finally:
+        for lead in leads:
+            await lead.release()
+        await asyncio.gather(*keeping)
+
+
 async def _at_full_speed(
     clock: ManualClock,
-    first: Chunk,
-    rest: Iterator[Chunk],
+    files: Sequence[Path],
     way: _Way,
     line: _Line,
     articles: Articles,
     wait: timedelta,
     stop: asyncio.Event,
+    ahead: int,
 ) -> None:
-    """Takes each chunk all the way, then looks at the trends as they stood at the end of its buckets with bad news.
+    """Takes the archive all the way, and looks at the trends as they stood at the end of each bucket with bad news.
 
-    That is what a daemon would have seen then: it never looks at buckets that start later. `wait`: how long an alert
-    may wait to be sent.
+    A bucket is looked at once nothing more is to come of the archive up to its end: so what is found does not depend on
+    where a chunk ended, nor on what an earlier process had stored before it was killed. `wait`: how long an alert may
+    wait to be sent. `ahead`: items taken before the first look.
     """
-    chunk: Chunk | None = first
-    dispatch_until = clock.now()
-    while chunk is not None and not stop.is_set():
+    to_come = await asyncio.to_thread(_earliest_to_come, files)
+    dispatch_until = clock.now() + wait
+    looked = False
+    unseen: set[datetime] = set()
+    taken = 0
+    for number, chunk in enumerate(_chunks(files), start=1):
+        if stop.is_set():
+            return
         await way.take(chunk, chunk[0][-1].fetched_at if chunk[0] else clock.now())
-        await line.catch_up()
-        for start in await _worth_a_look(chunk[0], articles):
+        unseen |= {bucket_start(arrival.fetched_at) for arrival in chunk[0]}
+        taken += len(chunk[0]) + len(chunk[1])
+        if taken < ahead and number < len(to_come):
+            continue
+        taken = 0
+        await line.middle.settle()
+        if stop.is_set():  # perhaps before all was counted
+            return
+        complete = {start for start in unseen if start + timedelta(seconds=BUCKET_S) <= to_come[number - 1]}
+        unseen -= complete
+        for start in await _worth_a_look(complete, articles):
             clock.set(start + timedelta(seconds=BUCKET_S - 1))
-            if await line.detect.tick(clock.now()):
+            # The first time also for what an earlier process has stated and not told.
+            if await line.detect.tick(clock.now()) or not looked:
                 await line.alerts.catch_up()
                 dispatch_until = clock.now() + wait
+                looked = True
             if clock.now() <= dispatch_until:
                 await line.dispatch.dispatch_once()
-        chunk = next(rest, None)
 
 
-async def _worth_a_look(arrivals: Sequence[Arrival], articles: Articles) -> list[datetime]:
-    """Starts of the chunk's buckets that hold anything negative: without it no score rises."""
-    starts = {bucket_start(arrival.fetched_at) for arrival in arrivals}
+async def _worth_a_look(starts: set[datetime], articles: Articles) -> list[datetime]:
+    """Those of the buckets that hold anything negative, in order: without it no score rises."""
     if not starts:
         return []
     end = max(starts) + timedelta(seconds=BUCKET_S)
     return [start for start in await articles.buckets_with_negatives(min(starts), end) if start in starts]
+
+
+def _earliest_to_come(files: Sequence[Path]) -> list[datetime]:
+    """For each chunk the earliest time in all that follow it."""
+    earliest = [min((item.fetched_at for item in chunk), default=_LATEST) for chunk, _ in _chunks(files)]
+    for number in range(len(earliest) - 1, 0, -1):
+        earliest[number - 1] = min(earliest[number - 1], earliest[number])
+    return [*earliest[1:], _LATEST]
+
+
+@contextmanager
+def _rereadable(files: Sequence[Path]) -> Iterator[list[Path]]:
+    """The same files; of what can be read only once, a pipe say, a copy. Raises: FetchError."""
+    with tempfile.TemporaryDirectory(prefix="monitor-replay-") as folder:
+        readable = []
+        for number, file in enumerate(files):
+            if file.is_file() or file.is_dir() or not file.exists():
+                readable.append(file)
+                continue
+            copy = Path(folder) / str(number) / file.name
+            copy.parent.mkdir()
+            with file.open("rb") as pipe, copy.open("wb") as into:
+                shutil.copyfileobj(pipe, into)
+            readable.append(copy)
+        yield readable
 
 
 class _Pump:

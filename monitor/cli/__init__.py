@@ -14,6 +14,7 @@ import typer
 from monitor import __version__
 from monitor.cli import (
     bench,
+    chaos,
     daemon,
     database,
     dead_letters,
@@ -37,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (daemon, read, label, train, evaluate, explain):
+for module in (daemon, read, label, train, evaluate, explain, chaos):
     module.register(app)
 app.add_typer(feeds.app, name="feeds")
 app.add_typer(dead_letters.app, name="dead-letters")

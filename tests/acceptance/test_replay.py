@@ -4,18 +4,21 @@ import gzip
 import json
 import subprocess
 from collections.abc import Iterator
+from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from monitor.domain.record import utc
 from tests.acceptance import archive
 from tests.acceptance.archive import Archive
-from tests.acceptance.command import ARCHIVE, FACTS, LIMIT_S, Workplace, until
+from tests.acceptance.command import ARCHIVE, FACTS, LIMIT_S, Daemon, Workplace, until
 
 ALL = (*FACTS, "spike", "alert", "alert_spike", "notification", "dead_letter")
 RESOLUTIONS = ("5m", "1h", "1d")
+START = utc(2024, 5, 1)
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +92,53 @@ def test_a_second_replay_changes_nothing(played: tuple[Workplace, dict[str, Any]
     assert place.dump(*ALL) == before
     assert (report["labelled"], report["other_language"]) == (0, 0)
     assert report["read"] == accounted(report) == first["read"]
+
+
+def test_what_is_found_does_not_depend_on_what_an_earlier_process_had_stored(tmp_path: Path) -> None:
+    file = tmp_path / "archive.jsonl"
+    file.write_text("".join(json.dumps(item) + "\n" for item in _burst_across_two_chunks()))
+    rules = "[detect]\nwarmup_h = 12\nmin_stories = 2\nthreshold = {}\n"
+    found = []
+    for name, thresholds in (("afresh", (2.0,)), ("all stored", (1000.0, 2.0))):
+        for threshold in thresholds:
+            place = Workplace(tmp_path / name, rules.format(threshold))
+            place.ask("replay", str(file))
+        found.append(place.rows("SELECT id, alert_id FROM spike JOIN alert_spike ON id = spike_id ORDER BY id"))
+    assert found[0] == found[1] != []
+
+
+def _burst_across_two_chunks() -> Iterator[dict[str, str]]:
+    """Three days, and at their end bad news within five minutes: the first half of it is in the first 500 items."""
+    for number in range(520):
+        in_burst = number >= 485
+        moment = START + min(number, 485) * timedelta(minutes=10) + timedelta(seconds=number if in_burst else 0)
+        bad = in_burst or number % 20 == 0
+        text = "shares plunge after heavy loss and default fears" if bad else "holds its annual meeting"
+        yield {"title": f"Firm {number} {text}", "date_published": moment.isoformat(), "source": f"wire {number % 3}"}
+
+
+def test_classify_and_aggregate_may_be_processes_of_their_own(
+    made: Archive, played: tuple[Workplace, dict[str, Any]], tmp_path: Path
+) -> None:
+    place = Workplace(tmp_path)
+    file = made.write(tmp_path / "archive.jsonl.gz")
+    waiting = subprocess.Popen(place.line("replay", str(file), "--spread"), stderr=subprocess.PIPE, text=True)
+    until((tmp_path / "data/bus.sqlite3").exists, "the replay has begun")
+    until(lambda: place.ask("status")["lag"]["classify"], "articles wait for classify")
+    waiting.terminate()
+    assert waiting.wait(LIMIT_S) == 1, "interrupted: nobody labels"
+    waiting.communicate()
+    with Daemon(place, "classify"), Daemon(place, "aggregate"):
+        report = place.run("replay", str(file), "--spread", "--ahead", "700", "--json").json()
+    assert report["read"] == accounted(report) == made.items
+    assert report["recovered"] > 0
+    expected = played[0].dump(*FACTS, "spike", "dead_letter")
+    assert _timeless(place.dump(*FACTS, "spike", "dead_letter")) == _timeless(expected)
+
+
+def _timeless(tables: dict[str, list[tuple[Any, ...]]]) -> dict[str, Any]:
+    """Of spikes and dead letters the ids: when they were stated or refused may be real time."""
+    return {name: rows if name in FACTS else [row[0] for row in rows] for name, rows in tables.items()}
 
 
 def test_plain_and_gzip_are_equal_and_so_are_parts(

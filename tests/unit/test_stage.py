@@ -71,11 +71,11 @@ async def bus(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bus]:
     await bus.aclose()
 
 
-async def _stage(bus: Bus, echo: Echo, max_batch: int = 100) -> Stage:
+async def _stage(bus: Bus, echo: Echo, max_batch: int = 100, *, leaves_rest: bool = False) -> Stage:
     inbox = await bus.subscribe(Group.CLASSIFY)
     return Stage(
         "classify", inbox=inbox, bus=bus, outbox=Stream.LABELLED, processor=echo, clock=ManualClock(NOW),
-        max_batch=max_batch,
+        max_batch=max_batch, leaves_rest=leaves_rest,
     )  # fmt: skip
 
 
@@ -171,6 +171,16 @@ async def test_draining_empties_the_stream_and_may_be_repeated(bus: Bus) -> None
     await stage.drain()
     assert len(await _out(bus)) == 9
     assert await bus.lag(Group.CLASSIFY) == 0
+
+
+async def test_where_others_read_on_draining_leaves_them_the_rest(bus: Bus) -> None:
+    await _put(bus, *[b"%d" % n for n in range(9)])
+    stage = await _stage(bus, Echo(bus), max_batch=2, leaves_rest=True)
+    await stage.drain()
+    async with asyncio.timeout(5):
+        await stage.run()
+    assert await _out(bus) == []
+    assert await bus.lag(Group.CLASSIFY) == 9
 
 
 async def test_draining_may_come_before_running(bus: Bus) -> None:

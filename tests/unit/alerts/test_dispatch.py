@@ -340,3 +340,12 @@ async def test_a_replayed_spike_joins_no_alert_of_the_daemon(store: Store, clock
     ((row, _),) = await store.alerts.latest(limit=9)
     assert row.alert.group_key == REPLAYED
     assert await store.alerts.due(LIVE, NOW + timedelta(days=1)) == []
+
+
+async def test_a_spike_met_before_its_time_joins_when_it_was_detected(store: Store) -> None:
+    start = NOW - timedelta(days=3650)
+    spike = _spike(1, detected_at=start + timedelta(hours=3))
+    await Group(store, ManualClock(start), SETTINGS).process([Received(Stream.SPIKES, 0, 0, "spikes", encode(spike))])
+    ((row, _),) = await store.alerts.latest(limit=9)
+    assert row.alert.opened_at == spike.detected_at
+    assert row.due_at == spike.detected_at + timedelta(seconds=SETTINGS.group_wait_s)

@@ -1,0 +1,61 @@
+"""The other end of the webhooks, on loopback: keeps which ids came, and with what."""
+
+import hashlib
+import threading
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Self
+
+_LOOPBACK = "127.0.0.1"
+
+
+class Receiver:
+    """Accepts every webhook. `bodies`: by webhook id the hash of its body; `times`: how often it came."""
+
+    def __init__(self) -> None:
+        self.bodies: dict[str, str] = {}
+        self.times: Counter[str] = Counter()
+        self.contradicted: set[str] = set()
+        self._lock = threading.Lock()
+        self._server = ThreadingHTTPServer((_LOOPBACK, 0), self._handler())
+        self._thread = threading.Thread(target=self._server.serve_forever, name="receiver", daemon=True)
+
+    @property
+    def url(self) -> str:
+        return f"http://{_LOOPBACK}:{self._server.server_port}/hook"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @property
+    def repeated(self) -> int:
+        """Deliveries beyond the first of each id."""
+        return self.times.total() - len(self.times)
+
+    def _keep(self, webhook_id: str, body: bytes) -> None:
+        told = hashlib.sha256(body).hexdigest()[:16]
+        with self._lock:
+            self.times[webhook_id] += 1
+            if self.bodies.setdefault(webhook_id, told) != told:
+                self.contradicted.add(webhook_id)
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers.get("content-length", 0)))
+                receiver._keep(self.headers.get("webhook-id", ""), body)
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Silent: what matters is compared at the end."""
+
+        return Handler
