@@ -1,7 +1,5 @@
 """What every test shares."""
 
-from collections.abc import Iterator
-
 import pytest
 import structlog
 
@@ -12,8 +10,6 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(autouse=True)
-def _logging_put_back() -> Iterator[None]:
-    """A command that runs in this process sets what is logged: for itself, not for the tests after it."""
-    before = structlog.get_config()
-    yield
-    structlog.configure(**before)
+def _logging_put_back() -> None:
+    """A command that runs in this process, in a fixture too, sets what is logged: for itself, not for other tests."""
+    structlog.reset_defaults()
