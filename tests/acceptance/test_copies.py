@@ -168,7 +168,7 @@ def test_feeds_are_shared_out_and_those_of_a_dead_copy_are_polled_on(tmp_path: P
                 killed_at = time.monotonic()
                 asked = dict(web.asked)
                 until(
-                    lambda: all(web.asked[f"/{name}"] > asked[f"/{name}"] for name in names),
+                    lambda: all(web.asked.get(f"/{name}", 0) > asked.get(f"/{name}", 0) for name in names),
                     "every feed is polled on",
                     limit_s=TAKEOVER_S + 3,
                 )
