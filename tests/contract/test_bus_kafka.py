@@ -19,9 +19,10 @@ from monitor.bus.bus import Message, Received
 from monitor.bus.kafka import KafkaBus
 from monitor.bus.kafka_consumer import KafkaConsumer
 from monitor.bus.streams import Group, Stream
+from monitor.chaos.servers import free_port
 from monitor.errors import BusError, ConfigError, Reason
 from monitor.settings import BusSettings
-from tests.brokers import NAMED, Proxy, bus_settings, free_port, own_broker, proxied_broker
+from tests.brokers import NAMED, Proxy, bus_settings, own_broker, proxied_broker
 from tests.messages import by_key, messages, read_all
 
 LIMIT_S = 30
