@@ -18,7 +18,7 @@ $(VENV)/.run: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) -e '.[dev,training]'
+	$(PIP) -e '.[dev,training,bench]'
 	@touch $@ $(VENV)/.run
 
 setup: $(VENV)/.dev  ## install everything, development tools included

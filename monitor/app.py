@@ -5,7 +5,6 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,6 +35,7 @@ from pipelines.aggregate.stage import Aggregate, KeepDeadLetters
 from pipelines.classify.classifier import Classifier, ClassifierDeps
 from pipelines.classify.stage import Classify
 from pipelines.detect.stage import Detect
+from pipelines.detect.watch import Watch
 from pipelines.ingest.fetch import Fetcher, bounded
 from pipelines.ingest.intake import Intake
 from pipelines.ingest.normalise import Plausibility
@@ -149,14 +149,11 @@ def build_classifier(settings: Settings) -> Classifier:
 def build_detect(core: Core, lead: Lead | None = None) -> Detect:
     settings = core.settings
     plugin = plugins.load("pipelines.detect.detectors", settings.detector.kind)
-    return Detect(
-        partial(plugin.build, settings.detector),
-        store=core.store,
-        bus=core.bus,
-        clock=core.clock,
-        settings=settings.detect,
-        lead=lead,
-    )
+
+    def untaught() -> Watch:
+        return Watch(plugin.build(settings.detector), settings.detect)
+
+    return Detect(untaught, store=core.store, bus=core.bus, clock=core.clock, settings=settings.detect, lead=lead)
 
 
 def plausibility(settings: Settings) -> Plausibility:

@@ -127,7 +127,9 @@ class Housekeeping:
             messages = await self._bus.trim()
             articles = 0
             if days := self._settings.database.retention_days:
-                articles = await self._store.articles.delete_before(self._clock.now() - timedelta(days=days))
+                cutoff = self._clock.now() - timedelta(days=days)
+                articles = await self._store.articles.delete_before(cutoff)
+                await self._store.coverage.delete_before(cutoff)
         except (BusError, StoreError) as error:
             log.warning("retention_skipped", error=str(error))
         else:

@@ -21,7 +21,7 @@ from monitor.domain.windows import BUCKET_S, bucket_start
 from monitor.leader import Lead, this_process
 from monitor.settings import Settings
 from monitor.stage import Component, Stage, Vital
-from monitor.storage.articles import Articles
+from monitor.storage.sightings import Sightings
 from monitor.storage.store import Store
 from pipelines.aggregate.stage import Counted
 from pipelines.detect.stage import Detect
@@ -202,7 +202,8 @@ async def replay(
         began = asyncio.get_running_loop().time()
         if isinstance(clock, ManualClock):
             wait = timedelta(seconds=settings.alerts.group_wait_s + settings.alerts.group_interval_s)
-            await _at_full_speed(clock, files, way, line, core.store.articles, wait, stop, ahead or 0)
+            sightings, negative_from = core.store.sightings, settings.detect.negative_from
+            await _at_full_speed(clock, files, way, line, sightings, negative_from, wait, stop, ahead or 0)
             if not stop.is_set():
                 clock.set(clock.now() + wait)
                 await dispatch.dispatch_once()
@@ -247,12 +248,13 @@ async def _at_full_speed(
     files: Sequence[Path],
     way: _Way,
     line: _Line,
-    articles: Articles,
+    sightings: Sightings,
+    negative_from: float,
     wait: timedelta,
     stop: asyncio.Event,
     ahead: int,
 ) -> None:
-    """Takes the archive all the way, and looks at the trends as they stood at the end of each bucket with bad news.
+    """Takes the archive all the way, and looks at what came at the end of each bucket with bad news in it, and last.
 
     A bucket is looked at once nothing more is to come of the archive up to its end: so what is found does not depend on
     where a chunk ended, nor on what an earlier process had stored before it was killed. `wait`: how long an alert may
@@ -277,8 +279,8 @@ async def _at_full_speed(
             return
         complete = {start for start in unseen if start + timedelta(seconds=BUCKET_S) <= to_come[number - 1]}
         unseen -= complete
-        for start in await _worth_a_look(complete, articles):
-            clock.set(start + timedelta(seconds=BUCKET_S - 1))
+        for start in await _worth_a_look(complete, sightings, negative_from, last=number == len(to_come)):
+            clock.set(start + timedelta(seconds=BUCKET_S))
             # The first time also for what an earlier process has stated and not told.
             if await line.detect.tick(clock.now()) or not looked:
                 await line.alerts.catch_up()
@@ -288,12 +290,15 @@ async def _at_full_speed(
                 await line.dispatch.dispatch_once()
 
 
-async def _worth_a_look(starts: set[datetime], articles: Articles) -> list[datetime]:
-    """Those of the buckets that hold anything negative, in order: without it no score rises."""
+async def _worth_a_look(
+    starts: set[datetime], sightings: Sightings, negative_from: float, *, last: bool
+) -> list[datetime]:
+    """Those of the buckets that hold bad news, in order: without it no score rises. The last one of all anyway."""
     if not starts:
         return []
     end = max(starts) + timedelta(seconds=BUCKET_S)
-    return [start for start in await articles.buckets_with_negatives(min(starts), end) if start in starts]
+    bad = {bucket_start(moment) for moment in await sightings.bad_news(min(starts), end, negative_from)}
+    return sorted((bad & starts) | ({max(starts)} if last else set()))
 
 
 def _earliest_to_come(files: Sequence[Path]) -> list[datetime]:

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     ConfigDict,
     Field,
-    PositiveFloat,
     PositiveInt,
     SecretStr,
     ValidationError,
@@ -158,25 +157,12 @@ class AggregateSettings(Section):
 class DetectSettings(Section):
     """When trends are looked at, and on which keys."""
 
-    tick_s: Annotated[float, Field(ge=0.05, le=3600)] = Field(30, description="seconds between two looks")
-    keys: frozenset[KeyKind] = Field(frozenset({"all", "topic"}), description="kinds of key that are watched")
-    warmup_h: Annotated[float, Field(ge=0, le=87_840)] = Field(
-        168, description="hours the daemon must have watched before any spike is stated"
+    tick_s: Annotated[float, Field(ge=0.05, le=3600)] = Field(5, description="seconds between two looks")
+    keys: frozenset[KeyKind] = Field(frozenset({"all", "topic", "entity"}), description="kinds of key that are watched")
+    min_sources: Count = Field(1, description="least distinct sources of the negative stories of a spike")
+    negative_from: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.25, description="probability of the negative label from which a story counts as bad news; a miss costs more"
     )
-    history_days: Days = Field(60, description="days of trends a detector learns from at start")
-    horizons_min: Annotated[tuple[Annotated[int, Field(ge=5, le=10_080)], ...], Field(min_length=1)] = Field(
-        (30, 120), description="lengths of the windows that are scored, in minutes, multiples of 5"
-    )
-    min_stories: Count = Field(4, description="least distinct negative stories in a spike")
-    min_sources: Count = Field(1, description="least distinct sources of these stories")
-    threshold: PositiveFloat = Field(4.0, description="score at which a spike is stated, in standard deviations")
-
-    @field_validator("horizons_min")
-    @classmethod
-    def _whole_buckets(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if any(minutes % 5 for minutes in value):
-            raise ValueError("expected multiples of 5")
-        return tuple(sorted(value))
 
 
 class AlertSettings(Section):
@@ -233,7 +219,7 @@ class Settings(BaseSettings):
     classify: ClassifySettings = ClassifySettings()
     models: ModelsSettings = ModelsSettings()
     aggregate: AggregateSettings = AggregateSettings()
-    detector: Any = Field({"kind": "negative_binomial"}, validate_default=True, description="what scores trends")
+    detector: Any = Field({"kind": "gamma_poisson"}, validate_default=True, description="what scores trends")
     detect: DetectSettings = DetectSettings()
     alerts: AlertSettings = AlertSettings()
     daemon: DaemonSettings = DaemonSettings()

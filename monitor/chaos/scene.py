@@ -22,10 +22,11 @@ from monitor.settings import Settings, load
 _RULES = """
 [classifier]
 kind = "lexicon"
-[detect]
-warmup_h = 12
-threshold = 2.0
+[detector]
+warmup_days = 0.5
+theta = 2.0
 min_stories = 2
+per_week = 1000
 [alerts]
 story_memory_h = 1
 allow_private_addresses = true

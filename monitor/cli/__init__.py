@@ -13,11 +13,13 @@ import typer
 
 from monitor import __version__
 from monitor.cli import (
+    backtest,
     bench,
     chaos,
     daemon,
     database,
     dead_letters,
+    detect,
     evaluate,
     explain,
     feeds,
@@ -38,7 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (daemon, read, label, train, evaluate, explain, chaos):
+for module in (daemon, read, detect, backtest, label, train, evaluate, explain, chaos):
     module.register(app)
 app.add_typer(feeds.app, name="feeds")
 app.add_typer(dead_letters.app, name="dead-letters")

@@ -11,7 +11,7 @@ from monitor import logs, settings
 from monitor.cli.context import settings as load_settings
 from monitor.cli.evaluate import find_model
 from monitor.cli.label import texts_of
-from monitor.cli.output import AsJson, print_facts, print_json, print_rows
+from monitor.cli.output import AsJson, errors, print_facts, print_json, print_rows
 from monitor.errors import ConfigError, Mistake
 from monitor.plugins import load
 
@@ -100,3 +100,130 @@ def pipeline(
     )
     tenths = " ".join(f"{rate:.0f}" for rate in found.pop("tenths_per_s"))
     print_facts("This run", {**found, "articles/s in each tenth": tenths})
+
+
+_FIGURES = {
+    "f1": "F1",
+    "precision": "precision",
+    "recall": "recall",
+    "strong_recall": "strong",
+    "false_per_key_week": "false",
+    "volume_decoys_alerted": "volume",
+    "syndicated_decoys_alerted": "copies",
+    "delay_median_min": "delay",
+    "delay_p90_min": "p90",
+    "after_fourth_median_min": "after 4th",
+    "after_fourth_p90_min": "p90",
+}
+
+
+@app.command()
+def detect(
+    archive: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Arrivals: .jsonl, or .csv with time_us_eastern and title; may be .gz. Default: made-up ones."
+        ),
+    ] = None,
+    seeds: Annotated[
+        str, typer.Option(help="Such as 100-104 or 1,7; the settings were chosen on some of 0-19.")
+    ] = "0-4",
+    stories: Annotated[
+        Literal["product", "title"],
+        typer.Option(help="What makes articles one story: the service's way, or the title."),
+    ] = "product",
+    tune: Annotated[
+        str, typer.Option(help="Seeds to choose the settings of the others on; default: as chosen on Reuters, 0-4.")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """The spike detector on bursts put into real arrivals, beside what one would use instead; and what it costs."""
+    logs.configure("INFO")
+    drawn, tuned_on = _seeds("--seeds", seeds), _seeds("--tune", tune) if tune else ()
+
+    from monitor.bench.archive import load as load_archive
+    from monitor.bench.archive import made_up
+    from monitor.bench.detect import measure
+    from monitor.bench.rivals import has_river
+
+    found = measure(load_archive(archive) if archive else made_up(), drawn, stories=stories, tune=tuned_on)
+    if not has_river():
+        errors.print("river is not installed, so its detectors are left out; pip install 'news-monitor[bench]'")
+    if as_json:
+        print_json(found)
+        return
+    rates: dict[str, dict[str, Any]] = found.pop("found")
+    title = (
+        "Bursts found; false: alerts per key and week; volume, copies: shares of these decoys alerted; delays in min"
+    )
+    print_rows(
+        title,
+        ("way", "setting", *_FIGURES.values()),
+        ((name, figures["setting"], *(_figure(figures[part]) for part in _FIGURES)) for name, figures in rates.items()),
+    )
+    ours = rates["monitor"]
+    print_rows(
+        "The detector: all seeds, where 95 % of such figures lie, and each seed",
+        ("", *_FIGURES.values()),
+        (
+            ("all", *(_figure(ours[part]) for part in _FIGURES)),
+            *(
+                (name, *(_figure(ours["intervals"].get(part, (None, None))[side]) for part in _FIGURES))
+                for side, name in enumerate(("from", "to"))
+            ),
+            *((str(of["seed"]), *(_figure(of[part]) for part in _FIGURES)) for of in found.pop("per_seed")),
+        ),
+    )
+    print_rows(
+        "By strength, shape and density",
+        ("part", "bursts", "in reach", "recall", "delay", "volume", "false"),
+        (
+            (
+                f"{way}: {part}",
+                facts["bursts"],
+                *(_figure(facts[name]) for name in ("in_reach", "recall", "delay_median_min", "volume_decoys_alerted")),
+                _figure(facts.get("false_per_key_week")),
+            )
+            for way, parts in found.pop("by").items()
+            for part, facts in parts.items()
+        ),
+    )
+    print_rows(
+        "Alerts where nothing was put in",
+        ("trap", "key-weeks", "alerts without", "alerts"),
+        (
+            (name, facts["key_weeks"], facts["without"], facts["alerts"])
+            for name, facts in {
+                "none: quiet weeks": {**found["quiet"], "without": found["quiet"]["alerts"]},
+                **found.pop("traps"),
+            }.items()
+        ),
+    )
+    costs = {
+        f"{size} keys: {name}": value for size, facts in found.pop("costs").items() for name, value in facts.items()
+    }
+    told_as = {
+        f"{name}, told as stories": f"{of['items']} items, {of['stories']} stories, truly {of['truly']}"
+        for name, of in found.pop("told_as").items()
+    }
+    reached = {
+        "4th negative story exists after, median min": ours["fourth_story_median_min"],
+        "bursts ever in reach": ours["in_reach"],
+    }
+    quiet = found.pop("quiet")["alerts_per_key_week"]
+    print_facts("This run", {**found, **reached, "quiet: alerts per key-week": _figure(quiet), **told_as, **costs})
+
+
+def _figure(value: float | None) -> str | None:
+    return None if value is None else f"{value:.3f}" if value < 1 else f"{value:.1f}"
+
+
+def _seeds(option: str, text: str) -> list[int]:
+    """Raises: ConfigError, naming the option."""
+    found: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not (last.isdecimal() and int(first) <= int(last))):
+            raise ConfigError("command line", [Mistake(option, f"expected seeds such as 0-4 or 1,7; got {text!r}")])
+        found += range(int(first), int(last or first) + 1)
+    return found

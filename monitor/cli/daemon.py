@@ -244,9 +244,8 @@ async def _status(settings: Settings) -> dict[str, Any]:
                 }
             )
         feeds = (await core.store.feeds.all()).values()
-        history = timedelta(days=settings.detect.history_days)
-        watched_since = await core.store.articles.watched_since(now - history, now)
-        ready_at = None if watched_since is None else watched_since + timedelta(hours=settings.detect.warmup_h)
+        first = await core.store.sightings.first_fetched_at()
+        ready_at = None if first is None else first + timedelta(days=settings.detector.warmup_days)
         return {
             "components": parts,
             "lag": {str(group): await core.bus.lag(group) for group in Group},

@@ -1,16 +1,20 @@
 """Commands that only read: what was said, how it went, what stood out, who was told."""
 
-from typing import Annotated
+from heapq import merge
+from itertools import islice
+from typing import Annotated, cast
 
 import typer
 
-from monitor.cli.context import with_store
+from monitor.cli.context import settings, with_store
 from monitor.cli.output import AsJson, Limit, moment, print_json, print_rows, sentiment
 from monitor.clock import SystemClock
 from monitor.domain.labels import Sentiment, Topic
-from monitor.domain.windows import RESOLUTIONS_S, KeyKind
+from monitor.domain.windows import RESOLUTIONS_S, KeyKind, WindowStats
 from monitor.errors import ConfigError, Mistake
 from monitor.storage.alerts import Delivery
+from monitor.storage.store import Store
+from monitor.storage.timeline import Point, keys_named, points, timeline
 
 Since = Annotated[str | None, typer.Option(help="From then on: a time (UTC) or a span back from now, such as 2h.")]
 Until = Annotated[str | None, typer.Option(help="Before then: a time (UTC) or a span back from now.")]
@@ -77,7 +81,12 @@ def _topic(given: str | None) -> Topic | None:
 
 def trends(
     context: typer.Context,
-    key: Annotated[str | None, typer.Argument(help="all, a topic or a source; default: every key.")] = None,
+    key: Annotated[
+        str | None,
+        typer.Argument(
+            help="all, a topic, a source or a name; then buckets without any article too; default: every key."
+        ),
+    ] = None,
     resolution: Annotated[str, typer.Option(help=f"Width of a bucket: {', '.join(RESOLUTIONS_S)}.")] = "1h",
     limit: Limit = 40,
     since: Since = None,
@@ -96,12 +105,21 @@ def trends(
     kinds, name = _key(key)
     now = SystemClock().now()
     start, end = moment("--since", since, now), moment("--until", until, now)
-    found = with_store(
-        context,
-        lambda store: store.articles.trends(
-            resolution=resolution, since=start, until=end, key=name, kinds=kinds, limit=limit, newest_first=True
-        ),
-    )
+
+    async def ask(store: Store) -> list[Point]:
+        if name is None:
+            rows = await store.articles.trends(
+                resolution=resolution, since=start, until=end, limit=limit, newest_first=True
+            )
+            return await points(store, rows, now)
+        asked = await keys_named(store, name, kinds)
+        lines = [
+            await timeline(store, one, resolution=resolution, now=now, since=start, until=end, limit=limit)
+            for one in asked
+        ]
+        return list(islice(merge(*lines, key=lambda point: point.stats.start, reverse=True), limit))
+
+    found = with_store(context, ask)
     if as_json:
         print_json(
             [
@@ -110,28 +128,44 @@ def trends(
                     "articles": row.articles,
                     "negative_share": row.negative_share,
                     "mean_polarity": row.mean_polarity,
+                    "observed": observed,
                 }
-                for row in found
+                for row, observed in found
             ]
         )
         return
     print_rows(
         f"Trends, buckets of {resolution}",
-        ("start (UTC)", "pos", "neu", "neg", "unlab", "share", "polar", "key"),
+        (
+            *("start (UTC)", "pos", "neu", "neg", "unlab", "stories", "neg st", "srcs"),
+            *("share", "polar", "observed", "key"),
+        ),
         (
             (
                 row.start,
-                row.positive,
-                row.neutral,
-                row.negative,
-                row.unlabelled,
+                *_counts(row, observed),
                 row.negative_share,
                 row.mean_polarity,
+                _observed(observed),
                 str(row.key),
             )
-            for row in found
+            for row, observed in found
         ),
     )
+
+
+def _counts(row: WindowStats, observed: float | None) -> tuple[int | None, ...]:
+    """Counts of a bucket; without an article, what nobody listened to is not zero."""
+    counts = (row.positive, row.neutral, row.negative, row.unlabelled, row.stories, row.negative_stories, row.sources)
+    return (None,) * len(counts) if observed == 0 and not row.articles else counts
+
+
+def _observed(share: float | None) -> str | None:
+    if share is None:
+        return None
+    if share in (0, 1):
+        return "yes" if share else "no"
+    return f"{min(99, max(1, round(100 * share)))} %"
 
 
 def _key(given: str | None) -> tuple[list[KeyKind] | None, str | None]:
@@ -139,15 +173,18 @@ def _key(given: str | None) -> tuple[list[KeyKind] | None, str | None]:
     if given is None:
         return None, None
     kind, colon, name = given.partition(":")
-    if colon and kind in ("topic", "source"):
-        return (["topic"], str(_topic(name))) if kind == "topic" else (["source"], name)
+    if colon and kind == "topic":
+        return ["topic"], str(_topic(name))
+    if colon and kind in ("source", "entity"):
+        return [cast("KeyKind", kind)], name
     topics = [topic for topic in Topic if topic.casefold() == given.casefold()]
     return None, str(topics[0]) if topics else given
 
 
 def _recount(context: typer.Context, resolution: str, as_json: bool) -> None:
     stored = with_store(context, lambda store: store.articles.trends(resolution=resolution))
-    counted = with_store(context, lambda store: store.articles.recount(resolution))
+    negative_from = settings(context).detect.negative_from
+    counted = with_store(context, lambda store: store.recount(resolution, negative_from=negative_from))
     differing = set(stored).symmetric_difference(counted)
     result = {"resolution": resolution, "stored": len(stored), "recounted": len(counted), "differing": len(differing)}
     if as_json:

@@ -144,7 +144,8 @@ def _settings(folder: Path, day: Day, outlets: Outlets, mailbox: Mailbox, secret
             "http": {"allow_private_addresses": True, "per_host": 4},
             "ingest": {"interval_s": 0.5, "min_interval_s": 0.5},
             "feeds": {outlet: {"url": f"{outlets.url}/{outlet}.xml", "group": "demo"} for outlet in day.outlets},
-            "detect": {"tick_s": 0.5, "warmup_h": 0},
+            "detect": {"tick_s": 0.5},
+            "detector": {"warmup_days": 0},
             "alerts": {
                 "group_wait_s": 1,
                 "allow_private_addresses": True,

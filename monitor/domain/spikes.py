@@ -21,11 +21,11 @@ class Severity(StrEnum):
         return list(Severity).index(self)
 
 
-def severity_of(score: float) -> Severity:
-    """Severity of a score in standard deviations: warning below 6, severe below 9, critical from there."""
-    if score < 6:
+def severity_of(per_week: float) -> Severity:
+    """Severity of what a key does so often a week by itself: critical once in two years, severe once in half a year."""
+    if per_week > 1 / 26:
         return Severity.WARNING
-    return Severity.SEVERE if score < 9 else Severity.CRITICAL
+    return Severity.SEVERE if per_week > 1 / 104 else Severity.CRITICAL
 
 
 class StoryEvidence(Record):
@@ -50,7 +50,9 @@ class Spike(Record):
     """A burst of negative stories on one key, with the evidence for it.
 
     Units: `observed` distinct negative stories of `total` stories in [start, end); `expected` what the key's past
-        lets expect there; `score` in standard deviations; `sources` distinct sources of the negative stories.
+        lets expect there, with nineteen chances in twenty between `low` and `high`; `score` in standard deviations;
+        `per_week` how often a week this key by itself scores as high; `sources` distinct sources of the negative
+        stories; `horizon_s` the length of the window. None: stated by a release that did not tell.
     """
 
     id: str
@@ -66,4 +68,8 @@ class Spike(Record):
     sources: NonNegativeInt
     detector: str
     state: Literal["firing", "resolved"] = "firing"
+    horizon_s: NonNegativeInt | None = None
+    low: NonNegativeFloat | None = None
+    high: NonNegativeFloat | None = None
+    per_week: NonNegativeFloat | None = None
     stories: tuple[StoryEvidence, ...] = ()

@@ -13,11 +13,11 @@ BUCKET_S = 300
 
 RESOLUTIONS_S: dict[str, int] = {"5m": BUCKET_S, "1h": 3600, "1d": 86400}
 
-KeyKind = Literal["all", "topic", "source"]
+KeyKind = Literal["all", "topic", "source", "entity"]
 
 
 class Key(NamedTuple):
-    """What is counted: everything, a topic or a source."""
+    """What is counted: everything, a topic, a source, or whom the text names."""
 
     kind: KeyKind
     name: str
@@ -47,6 +47,9 @@ class WindowStats(Record):
 
     Units: `positive` ... `unlabelled` in articles; `polarity_micro` is the sum over labelled articles of positive
         minus negative probability, in millionths (an integer, so that sums do not depend on their order).
+        `stories`: those that the key had not had for a day; `negative_stories`: those told as bad news for the first
+        time in a day; both add up over buckets. `sources`: distinct ones, which do not add up. What has been stored
+        and not looked at yet is not in these three.
     """
 
     key: Key
@@ -57,6 +60,9 @@ class WindowStats(Record):
     negative: NonNegativeInt = 0
     unlabelled: NonNegativeInt = 0
     polarity_micro: int = 0
+    stories: NonNegativeInt = 0
+    negative_stories: NonNegativeInt = 0
+    sources: NonNegativeInt = 0
 
     @property
     def labelled(self) -> int:

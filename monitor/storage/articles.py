@@ -1,6 +1,5 @@
 """Articles, their labels, and the trends counted from them: written in one transaction."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
@@ -17,8 +16,10 @@ from monitor.storage import tables as t
 from monitor.storage.database import Database, to_the_end
 
 _COUNTS = ("positive", "neutral", "negative", "unlabelled", "polarity_micro")
+_SEEN_COUNTS = ("stories", "negative_stories", "sources")
 _DAY_S = RESOLUTIONS_S["1d"]
 _UNLABELLED = _COUNTS.index("unlabelled")
+_NOT_SEEN = (0,) * len(_SEEN_COUNTS)
 
 
 class Headline(NamedTuple):
@@ -56,7 +57,7 @@ class Articles:
         self._database = database
         self._articles = database.bulk(t.article)
         self._labels = database.bulk(t.label)
-        self._trends = database.bulk(t.trend, add=_COUNTS)
+        self._trends = database.bulk(t.trend, add=(*_COUNTS, *_SEEN_COUNTS))
 
     @to_the_end
     async def add(self, batch: Sequence[LabelledArticle]) -> list[LabelledArticle]:
@@ -96,14 +97,6 @@ class Articles:
             stored, labelled = (await connection.execute(query)).one()
         return {"articles": stored, "labelled": labelled, "unlabelled": stored - labelled}
 
-    async def watched_since(self, since: datetime, until: datetime) -> datetime | None:
-        """When the first article came in, of those fetched in [since, until]; None if none was."""
-        fetched_at = t.article.c.fetched_at
-        query = select(func.min(fetched_at)).where(fetched_at >= since, fetched_at <= until)
-        async with self._database.read() as connection:
-            first: datetime | None = await connection.scalar(query)
-        return first
-
     async def headlines(
         self,
         *,
@@ -135,7 +128,7 @@ class Articles:
                 t.label.c.neutral,
                 t.label.c.positive,
             )
-            .outerjoin(t.label, _COUNTED)
+            .outerjoin(t.label, COUNTED)
             .where(*conditions)
             .order_by(t.article.c.published_at.desc(), t.article.c.id)
             .limit(limit)
@@ -171,61 +164,6 @@ class Articles:
         async with self._database.read() as connection:
             return [_bucket(row, width_s) for row in await connection.execute(query)]
 
-    async def buckets_with_negatives(self, start: datetime, end: datetime) -> list[datetime]:
-        """Starts of the 5-minute buckets in [start, end) that hold any negative article, in order."""
-        query = select(t.trend.c.bucket_start).where(
-            t.trend.c.resolution_s == BUCKET_S,
-            t.trend.c.key_kind == ALL.kind,
-            t.trend.c.bucket_start >= start,
-            t.trend.c.bucket_start < end,
-            t.trend.c.negative > 0,
-        )
-        async with self._database.read() as connection:
-            return list((await connection.execute(query.order_by(t.trend.c.bucket_start))).scalars())
-
-    async def negative_stories(self, key: Key, start: datetime, end: datetime) -> NegativeEvidence:
-        """The negative stories of a key in [start, end) of event time."""
-        conditions = [
-            t.article.c.published_at >= start,
-            t.article.c.published_at < end,
-            t.label.c.sentiment == Sentiment.NEGATIVE,
-        ]
-        if key.kind == "topic":
-            conditions.append(t.label.c.topic == key.name)
-        elif key.kind == "source":
-            conditions.append(t.article.c.source == key.name)
-        query = (
-            select(t.article, t.label.c.topic, t.label.c.negative)
-            .join(t.label, _COUNTED)
-            .where(*conditions)
-            .order_by(t.article.c.published_at, t.article.c.id)
-        )
-        stories: dict[str, list[Row[Any]]] = defaultdict(list)
-        async with self._database.read() as connection:
-            for row in await connection.execute(query):
-                stories[row.story_id].append(row)
-        evidence = [_evidence(rows) for rows in stories.values()]
-        evidence.sort(key=lambda story: (-story.sources, -story.articles, -story.probability, story.article_id))
-        return NegativeEvidence(evidence, len({row.source for rows in stories.values() for row in rows}))
-
-    async def recount(self, resolution: str = "5m") -> list[WindowStats]:
-        """The trends counted anew from articles and labels: equal to `trends` unless something is wrong."""
-        width_s = RESOLUTIONS_S[resolution]
-        query = select(t.article.c.source, t.article.c.published_at, t.label).outerjoin(t.label, _COUNTED)
-        sums: dict[tuple[datetime, Key], dict[str, int]] = defaultdict(lambda: dict.fromkeys(_COUNTS, 0))
-        async with self._database.read() as connection:
-            for row in await connection.execute(query):
-                keys = [ALL, Key("source", row.source)] + ([] if row.topic is None else [Key("topic", row.topic)])
-                for key in keys:
-                    counts = sums[bucket_start(row.published_at, width_s), key]
-                    counts[row.sentiment or "unlabelled"] += 1
-                    if row.sentiment is not None:
-                        counts["polarity_micro"] += micro(row.positive - row.negative)
-        return [
-            WindowStats(key=key, start=start, end=_end(start, width_s), **counts)
-            for (start, key), counts in sorted(sums.items())
-        ]
-
     async def delete_before(self, cutoff: datetime) -> int:
         """Deletes articles of buckets before that of `cutoff`, their labels and these buckets; hours and days stay.
 
@@ -250,13 +188,13 @@ class Articles:
     async def _delete_day(self, end: datetime) -> int:
         async with self._database.write() as connection:
             result = await connection.execute(delete(t.article).where(t.article.c.published_at < end))
-            await connection.execute(
-                delete(t.trend).where(t.trend.c.resolution_s == BUCKET_S, t.trend.c.bucket_start < end)
-            )
+            for table in (t.trend, t.trend_source):
+                fine = (table.c.resolution_s == BUCKET_S, table.c.bucket_start < end)
+                await connection.execute(delete(table).where(*fine))
         return result.rowcount
 
 
-_COUNTED = and_(t.label.c.article_id == t.article.c.id, t.label.c.model_version == t.article.c.model_version)
+COUNTED = and_(t.label.c.article_id == t.article.c.id, t.label.c.model_version == t.article.c.model_version)
 
 
 def count(batch: Sequence[LabelledArticle]) -> list[tuple[Any, ...]]:
@@ -278,7 +216,7 @@ def count(batch: Sequence[LabelledArticle]) -> list[tuple[Any, ...]]:
             counts[place] += 1
             counts[-1] += polarity_micro
     return [
-        (width_s, datetime.fromtimestamp(start_s, UTC), *key, *counts)
+        (width_s, datetime.fromtimestamp(start_s, UTC), *key, *counts, *_NOT_SEEN)
         for width_s in sorted(RESOLUTIONS_S.values())
         for (start_s, key), counts in sorted(_rolled_up(sums, width_s).items())
     ]
@@ -303,12 +241,12 @@ def micro(polarity: float) -> int:
 
 # Of strings, though they are of an enumeration: that saves a call for each.
 _topics: TypeAdapter[Any] = TypeAdapter(dict[str, float])
-_fields = attrgetter(*(column.name for column in t.article.columns if column.name != "model_version"))
+_fields = attrgetter(*(column.name for column in t.article.columns if column.name not in ("model_version", "seen")))
 
 
 def _article_row(labelled: LabelledArticle) -> tuple[Any, ...]:
     version = None if labelled.label is None else labelled.label.model_version
-    return (*_fields(labelled.article), version)
+    return (*_fields(labelled.article), version, None)
 
 
 def _label_row(labelled: LabelledArticle) -> tuple[Any, ...] | None:
@@ -330,7 +268,7 @@ def _headline(row: Row[Any]) -> Headline:
 
 
 def _bucket(row: Row[Any], width_s: int) -> WindowStats:
-    counts = {name: getattr(row, name) for name in _COUNTS}
+    counts = {name: getattr(row, name) for name in (*_COUNTS, *_SEEN_COUNTS)}
     start = row.bucket_start
     return WindowStats(key=Key(row.key_kind, row.key), start=start, end=_end(start, width_s), **counts)
 

@@ -1,12 +1,16 @@
 """Everything that is kept, over one database."""
 
+from monitor.domain.windows import WindowStats
 from monitor.storage.alerts import Alerts
 from monitor.storage.analysts import Analysts
 from monitor.storage.articles import Articles
+from monitor.storage.coverage import Coverage
 from monitor.storage.database import Database
 from monitor.storage.feeds import Feeds
 from monitor.storage.leases import Leases
 from monitor.storage.ops import DeadLetters, Health
+from monitor.storage.recount import recount
+from monitor.storage.sightings import Sightings
 from monitor.storage.spikes import Spikes
 
 
@@ -20,6 +24,8 @@ class Store:
         self._database = database
         self.articles = Articles(database)
         self.feeds = Feeds(database)
+        self.coverage = Coverage(database)
+        self.sightings = Sightings(database)
         self.spikes = Spikes(database)
         self.alerts = Alerts(database)
         self.dead_letters = DeadLetters(database)
@@ -34,6 +40,10 @@ class Store:
         Raises: ConfigError, if the URL cannot be used; StoreError, if the database cannot.
         """
         return cls(await Database.open(url))
+
+    async def recount(self, resolution: str = "5m", *, negative_from: float) -> list[WindowStats]:
+        """The trends counted anew: see `monitor.storage.recount`."""
+        return await recount(self._database, resolution, negative_from)
 
     async def aclose(self) -> None:
         await self._database.aclose()

@@ -68,6 +68,7 @@ article = Table(
     "article",
     metadata,
     Column("id", String(32), primary_key=True),
+    # Until the article has been looked at, what its title alone says.
     Column("story_id", String(32), nullable=False),
     Column("source", Text, nullable=False),
     Column("guid", Text),
@@ -81,10 +82,22 @@ article = Table(
     Column("fetched_at", Utc, nullable=False),
     # The version whose label the trend tables count; NULL: counted as unlabelled.
     Column("model_version", Text),
+    # Its number in the order in which articles were looked at; NULL: not yet.
+    Column("seen", BigInteger),
     Index(None, "published_at"),
     Index(None, "source", "published_at"),
     Index(None, "story_id"),
     Index(None, "fetched_at"),
+    Index(None, "seen"),
+)
+_UNSEEN = article.c.seen.is_(None)
+Index(
+    "ix_article_unseen",
+    article.c.fetched_at,
+    article.c.published_at,
+    article.c.id,
+    sqlite_where=_UNSEEN,
+    postgresql_where=_UNSEEN,
 )
 
 label = Table(
@@ -112,6 +125,21 @@ trend = Table(
     Column("negative", Integer, nullable=False),
     Column("unlabelled", Integer, nullable=False),
     Column("polarity_micro", BigInteger, nullable=False),
+    # Stories that broke on this key in this bucket, and those of which the first bad word came in it.
+    Column("stories", Integer, nullable=False, server_default="0"),
+    Column("negative_stories", Integer, nullable=False, server_default="0"),
+    Column("sources", Integer, nullable=False, server_default="0"),
+)
+
+# Who has been counted in `trend.sources`.
+trend_source = Table(
+    "trend_source",
+    metadata,
+    Column("resolution_s", Integer, primary_key=True, autoincrement=False),
+    Column("bucket_start", Utc, primary_key=True),
+    Column("key_kind", String(8), primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("source", Text, primary_key=True),
 )
 
 feed = Table(
@@ -154,6 +182,10 @@ spike = Table(
     # The last tick at which the key still scored half the threshold: a spike resolves a while after it.
     Column("last_high_at", Utc, nullable=False),
     Column("resolved_at", Utc),
+    Column("horizon_s", Integer),
+    Column("expected_low", Float),
+    Column("expected_high", Float),
+    Column("per_week", Float),
     # The outbox: NULL until the record is on the bus.
     Column("published_at", Utc),
     Index(None, "detected_at"),
@@ -237,4 +269,26 @@ lease = Table(
     Column("owner", Text, nullable=False),
     Column("term", BigInteger, nullable=False),
     Column("until", Utc, nullable=False),
+)
+
+# What a detector remembers, as it was after the article `seen`.
+checkpoint = Table(
+    "checkpoint",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("version", Text, nullable=False),
+    Column("seen", BigInteger, nullable=False),
+    Column("state", LargeBinary, nullable=False),
+)
+
+# When each source was heard: spans of whole buckets of five minutes, half-open. An outage begins a new one.
+coverage = Table(
+    "coverage",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("heard_from", Utc, primary_key=True),
+    Column("heard_until", Utc, nullable=False),
+    # A source not heard for so long is no longer expected.
+    Column("expected_until", Utc, nullable=False),
+    Index(None, "expected_until"),
 )

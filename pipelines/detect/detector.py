@@ -1,44 +1,92 @@
-"""What scores trends."""
+"""What finds spikes in counts of stories."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Hashable
 from typing import NamedTuple, Protocol
-
-from monitor.domain.windows import Key
-
-
-class Counts(NamedTuple):
-    """Negative articles of all labelled articles of one key, in one bucket or window."""
-
-    negative: int
-    labelled: int
 
 
 class Score(NamedTuple):
-    """How surprising a window is.
+    """How surprising the evidence of one horizon is, so far.
 
-    Units: `value` in standard deviations; `expected` negative stories in that window, from the key's own past.
+    Units: `value` in standard deviations (signed root of twice a log-likelihood ratio), scaled by the share of
+        negatives; `negative`, `stories`, `expected`, `low` and `high` in distinct stories within the horizon, `low`
+        to `high` being the central 95 % of what the key's past lets expect there; `per_week`: how often a week this
+        key by itself reaches such a score.
     """
 
     value: float
+    horizon_s: int
+    negative: int
+    stories: int
     expected: float
+    low: float
+    high: float
+    per_week: float
+
+
+class Finding(NamedTuple):
+    """A spike: an episode `opens`, or one that is open has clearly grown. `bucket` in units of 300 s since 1970."""
+
+    key: Hashable
+    bucket: int
+    score: Score
+    opens: bool
 
 
 class Detector(Protocol):
     """Scores keys against their own past. No I/O, no clock; memory per key is constant.
 
-    `version` names the formula and its parameters; it is stored with every spike.
+    A key is any hashable thing; `dump` knows Key and str. A bucket is unix_s // 300. `version` names the formula and
+    its parameters; it is stored with every spike.
     """
 
     @property
     def version(self) -> str: ...
 
-    def learn(self, counts: Mapping[Key, Counts]) -> None:
-        """Takes in the next observed bucket, in time order: the keys that drew any article in it.
+    def advance(
+        self, bucket: int, *, observed: float = 1.0, silent: Collection[Hashable] = ()
+    ) -> list[tuple[Hashable, int]]:
+        """Time goes on to `bucket`, never back. Buckets that leave the longest horizon are learned.
 
-        Keys not named drew none. A bucket in which nothing at all arrived is not observed, and not passed in.
+        `observed`, in [0, 1], is the share of the usual sources that were heard in the buckets passed since the last
+        call; at 0 nothing is learned and no episode ends. `silent` names keys whose own feeds were not heard.
+        Returns the episodes that ended: the key, and the bucket of the end.
         """
         ...
 
-    def score(self, key: Key, window: Counts, observed_buckets: int) -> Score:
-        """How surprising `window` is: stories counted over `observed_buckets` buckets. Learns nothing."""
+    def volume(self, bucket: int, stories: int) -> None:
+        """So many stories arrived in all: what the season of the week is learned from."""
+        ...
+
+    def take(self, key: Hashable, bucket: int, negative: int, stories: int) -> None:
+        """So many new stories on a key. A past bucket is amended while it is within the longest horizon, and ignored
+        later; a future one counts in the current."""
+        ...
+
+    def score(self, key: Hashable) -> Score | None:
+        """The best over the horizons, on the evidence so far; None where it is too thin. Changes nothing."""
+        ...
+
+    def judge(self, key: Hashable) -> Finding | None:
+        """Fires once in an episode, and again only if that clearly grows; remembers that it did.
+
+        To be asked when a key has received a negative story, after all events of the same instant were taken.
+        """
+        ...
+
+    def power(self, key: Hashable, horizon_s: int) -> int | None:
+        """The least number of negative stories in that horizon, none other beside them, that would fire now.
+
+        None: the key is not looked at over that horizon.
+        """
+        ...
+
+    def dump(self) -> bytes:
+        """All that it knows; a detector that loads it goes on exactly as this one."""
+        ...
+
+    def load(self, state: bytes) -> None:
+        """Takes over what another has dumped.
+
+        Raises: ValueError, if another version has dumped it.
+        """
         ...

@@ -1,7 +1,7 @@
 """What brings articles in."""
 
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from anyio import CapacityLimiter
 from pydantic import Field, JsonValue, PositiveFloat
@@ -18,6 +18,9 @@ Cursor = dict[str, JsonValue]
 
 class SourceConfig(PluginConfig):
     """What every source can be told."""
+
+    is_live: ClassVar[bool] = True
+    """Whether a poll tells what is published now. An archive does not: reading it shows no exposure."""
 
     group: str = Field("", description="free label, for lists")
     interval_s: PositiveFloat | None = Field(None, description="poll interval; unset: ingest.interval_s")

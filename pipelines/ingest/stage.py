@@ -29,6 +29,8 @@ _SHARE_S = 2.0
 _CHUNK = 500
 _DISTRUSTED = "distrusted"
 _MAX_DISTRUSTED = 1000
+# Of longer gaps than this, and than two polls, what was published in them may be gone from the feed again.
+_SHORT_GAP_S = 900.0
 _UNHEARD = frozenset({Reason.UNREACHABLE, Reason.TIMEOUT})
 
 
@@ -98,6 +100,7 @@ class Ingest:
         while True:
             try:
                 saved = await self._store.feeds.all()
+                await self._store.coverage.retire(await self._store.coverage.sources() - set(self._feeds))
             except StoreError as error:
                 self.vital.set("retrying", str(error))
                 await asyncio.sleep(_STORAGE_RETRY_S)
@@ -226,6 +229,8 @@ class Ingest:
             log.warning("feed_failed", reason=error.reason, detail=error.detail, failures=state.failures)
         else:
             state = await self._succeeded(before, config, poll)
+        if state.parked:
+            await self._store.coverage.retire([name])
         await self._store.feeds.save(state)
         self._states[name] = state
         self._tell_if_cut_off()
@@ -249,6 +254,8 @@ class Ingest:
             arrivals = [Arrival(e, e.source or before.name, now) for e in poll.entries[start : start + _CHUNK]]
             refused = poll.refused if start == 0 else ()
             taken = taken.plus(await self._intake.take(arrivals, refused, now, distrusted=distrusted))
+        if config.is_live:
+            await self._store.coverage.heard(before.name, self._heard_since(before, config, poll, now), now)
         if poll.entries:
             log.info("feed_polled", entries=len(poll.entries), new=taken.published, refused=taken.refused)
         reason, detail = (poll.note.reason, one_line(poll.note.detail)) if poll.note else (None, None)
@@ -273,11 +280,28 @@ class Ingest:
             articles=before.articles + taken.published,
         )
 
+    def _heard_since(self, before: FeedState, config: SourceConfig, poll: Poll, now: datetime) -> datetime:
+        """From when on this poll tells what was published: since the last good one, unless that is long ago.
+
+        After an outage a feed still holds some of what it missed, nobody knows how much: that is a backlog, and what
+        counts as heard is one interval.
+        """
+        interval_s = planned_s = self._interval_s(config, poll.next_at, now)
+        last = before.last_success_at
+        if last is not None and before.next_poll_at is not None and not before.failures:
+            planned_s = max(planned_s, (before.next_poll_at - last).total_seconds())
+        if last is not None and 0 <= (now - last).total_seconds() <= max(2 * planned_s, _SHORT_GAP_S):
+            return last
+        return now - timedelta(seconds=interval_s)
+
     def _next_poll_at(self, config: SourceConfig, asked: datetime | None, now: datetime) -> datetime:
+        return now + timedelta(seconds=self._spread(self._interval_s(config, asked, now)))
+
+    def _interval_s(self, config: SourceConfig, asked: datetime | None, now: datetime) -> float:
         wait_s = config.interval_s or self._settings.interval_s
         if asked is not None:
             wait_s = max(wait_s, (asked - now).total_seconds())
-        return now + timedelta(seconds=self._spread(self._bounded(wait_s)))
+        return self._bounded(wait_s)
 
     def _failed(self, before: FeedState, error: FetchError, now: datetime) -> FeedState:
         config, _ = self._feeds[before.name]

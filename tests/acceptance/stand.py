@@ -87,7 +87,8 @@ class Stand:
             min_interval_s = 1
             [detect]
             tick_s = 0.5
-            warmup_h = 0
+            [detector]
+            warmup_days = 0
             [daemon]
             heartbeat_s = 1
             {feeds}

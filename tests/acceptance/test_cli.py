@@ -1,16 +1,21 @@
 """The command line as its users meet it: what they may rely on, and what it says when they err."""
 
+import asyncio
 import gzip
 import json
 import shlex
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from monitor import __version__
+from monitor.storage.database import sqlite_url
+from monitor.storage.store import Store
 from tests.acceptance import archive
 from tests.acceptance.command import MONITOR, Workplace
 from tests.acceptance.serving import Answer, Web, rss
@@ -229,3 +234,39 @@ def _report(demo: subprocess.Popen[str]) -> dict[str, Any]:
     assert report["as_expected"], report
     assert report["articles"] == report["published"]
     return report
+
+
+def test_trends_of_a_key_have_no_holes_and_tell_zero_from_not_observed(tmp_path: Path) -> None:
+    place = Workplace(tmp_path)
+    place.ask("replay", str(archive.make(200).write(tmp_path / "archive.jsonl")))
+    stored = place.ask("trends", "--resolution", "5m", "--limit", "100000")
+    assert {row["observed"] for row in stored} == {None}  # an archive does not say who listened
+    newest = max(datetime.fromisoformat(row["start"]) for row in stored)
+    outage = newest - timedelta(minutes=50), newest - timedelta(minutes=20)
+
+    async def listen() -> None:
+        async with closing_store(place) as store:
+            await store.coverage.heard("wire", newest - timedelta(hours=2), outage[0])
+            await store.coverage.heard("wire", outage[1], newest + timedelta(minutes=5))
+
+    asyncio.run(listen())
+    until = (newest + timedelta(minutes=5)).isoformat()
+    rows = place.ask("trends", "all", "--resolution", "5m", "--limit", "24", "--until", until)
+    starts = [datetime.fromisoformat(row["start"]) for row in rows]
+    assert starts == [newest - n * timedelta(minutes=5) for n in range(24)]
+    counted = {row["start"]: row["articles"] for row in stored if row["key"] == ["all", "all"]}
+    assert [row["articles"] for row in rows] == [counted.get(row["start"], 0) for row in rows]
+    assert 0 in {row["articles"] for row in rows}
+    assert [row["observed"] for row in rows] == [float(not outage[0] <= start < outage[1]) for start in starts]
+    shown = place.call("trends", "all", "--resolution", "5m", "--limit", "24", "--until", until).out
+    assert shown.count(" no ") == 6
+    assert place.ask("trends", "source:nobody") == []
+
+
+@asynccontextmanager
+async def closing_store(place: Workplace) -> AsyncIterator[Store]:
+    store = await Store.open(sqlite_url(place.folder / "data/monitor.sqlite3"))
+    try:
+        yield store
+    finally:
+        await store.aclose()

@@ -64,7 +64,7 @@ def test_every_mistake_is_told_at_once_with_its_key(tmp_path: Path, monkeypatch:
         [alerts.channels.nameless]
         url = "{SECRET}"
         [detect]
-        horizons_min = [7]
+        negative_from = 7
     """
     place = Workplace(tmp_path, config)
     for command in ("check", "run", "headlines"):
@@ -75,7 +75,7 @@ def test_every_mistake_is_told_at_once_with_its_key(tmp_path: Path, monkeypatch:
             "MONITOR_UNHEARD_OF", "alerts.channels.hook.secret", "alerts.channels.hook.url",
             "alerts.channels.mail.host", "alerts.channels.mail.password", "alerts.channels.mail.sender",
             "alerts.channels.mail.to", "alerts.channels.nameless.kind", "alerts.channels.pigeon.kind", "data_dri",
-            "detect.horizons_min", "detector.prior_weight", "feeds", "http.concurrency", "http.timeout_s", "log",
+            "detect.negative_from", "detector.prior_weight", "feeds", "http.concurrency", "http.timeout_s", "log",
         }  # fmt: skip
         assert SECRET not in done.err
         assert "expected one of: console, email, webhook" in done.err

@@ -28,8 +28,8 @@ TAKEOVER_S = 15.0
 DETECT = """
     [detect]
     tick_s = 0.3
-    warmup_h = 1
-    history_days = 9
+    [detector]
+    warmup_days = 0.05
 """
 
 

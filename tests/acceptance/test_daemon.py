@@ -57,7 +57,8 @@ def config(web: Web, *feeds: str, more: str = "", timeout_s: float = 1.5, drain_
         jitter = 0
         [detect]
         tick_s = 0.3
-        warmup_h = 0
+        [detector]
+        warmup_days = 0
         [alerts]
         group_wait_s = 0
         [daemon]

@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from sqlalchemy import delete
 
 from monitor.domain.labels import LabelledArticle, Sentiment, Topic
-from monitor.domain.record import utc
-from monitor.domain.windows import ALL, RESOLUTIONS_S, Key, WindowStats, bucket_start
+from monitor.domain.windows import RESOLUTIONS_S, Key, WindowStats, bucket_start
 from monitor.errors import ConfigError
 from monitor.storage import tables
 from monitor.storage.database import Database, sqlite_url
@@ -81,7 +80,8 @@ def _place(stats: WindowStats) -> tuple[datetime, Key]:
 
 async def _assert_adds_up(store: Store) -> None:
     for resolution in RESOLUTIONS_S:
-        assert await _trends(store, resolution) == sorted(await store.articles.recount(resolution), key=_place)
+        recount = await store.recount(resolution, negative_from=0.25)
+        assert await _trends(store, resolution) == sorted(recount, key=_place)
 
 
 def _rolled_up(rows: Sequence[WindowStats], width_s: int) -> dict[tuple[Key, datetime], tuple[int, ...]]:
@@ -178,26 +178,6 @@ async def test_trends_are_filtered_and_cut(store: Store) -> None:
     assert await store.articles.trends(kinds=["all"], newest_first=True, limit=1) == rows[-1:]
     assert await store.articles.trends(since=rows[1].start, until=rows[2].start, key="all") == [rows[1]]
     assert await store.articles.trends(kinds=[]) == []
-    assert await store.articles.buckets_with_negatives(rows[1].start, NOW) == [rows[1].start]
-
-
-async def test_the_stories_behind_a_window(store: Store) -> None:
-    wire = [
-        make_labelled(article=make_article(source=source, title="Bank fails", story_id="s" * 32, published_at=NOW))
-        for source in "abc"
-    ]
-    other = make_labelled(article=make_article(source="a", title="Fund shuts", published_at=NOW - timedelta(minutes=1)))
-    calm = make_labelled(article=make_article(title="Calm"), label=make_label(sentiment={Sentiment.NEUTRAL: 1.0}))
-    await store.articles.add([*wire, other, calm])
-    stories, sources = await store.articles.negative_stories(ALL, NOW - timedelta(hours=1), NOW + timedelta(seconds=1))
-    assert [(story.title, story.articles, story.sources) for story in stories] == [
-        ("Bank fails", 3, 3),
-        ("Fund shuts", 1, 1),
-    ]
-    assert sources == 3
-    assert (await store.articles.negative_stories(ALL, NOW - timedelta(hours=1), NOW)).sources == 1
-    narrow = await store.articles.negative_stories(Key("source", "b"), NOW, NOW + timedelta(seconds=1))
-    assert [story.articles for story in narrow.stories] == [1]
 
 
 async def test_retention_keeps_what_is_left_adding_up(store: Store) -> None:
@@ -207,7 +187,7 @@ async def test_retention_keeps_what_is_left_adding_up(store: Store) -> None:
     )
     days = await _trends(store, "1d")
     assert await store.articles.delete_before(NOW - timedelta(seconds=100)) == 1
-    assert await _trends(store, "5m") == sorted(await store.articles.recount("5m"), key=_place)
+    assert await _trends(store, "5m") == sorted(await store.recount("5m", negative_from=0.25), key=_place)
     assert await _trends(store, "1d") == days
     assert (await store.articles.totals())["labelled"] == 2
 
@@ -219,9 +199,7 @@ async def test_times_come_back_in_utc_to_the_microsecond(store: Store) -> None:
     (headline,) = await store.articles.headlines(limit=1)
     assert headline.article.published_at == moment
     assert headline.article.published_at.utcoffset() == timedelta()
-    assert await store.articles.watched_since(utc(2000, 1, 1), NOW) == abroad.fetched_at
-    assert await store.articles.watched_since(utc(2000, 1, 1), utc(2001, 1, 1)) is None
-    assert await store.articles.watched_since(NOW, NOW + timedelta(days=1)) is None
+    assert await store.sightings.first_fetched_at() == abroad.fetched_at
 
 
 async def test_writers_at_once_lose_and_double_nothing(database_url: str) -> None:

@@ -13,6 +13,7 @@ from monitor.errors import LeaseError
 from monitor.leader import Lead
 from monitor.members import Members
 from monitor.storage.leases import Term, fence
+from monitor.storage.sightings import Checkpoint, Looked
 from monitor.storage.store import Store
 from tests.factories import NOW, make_notification, make_spike
 
@@ -87,7 +88,7 @@ async def test_a_clock_that_ran_far_ahead_locks_nobody_out(store: Store) -> None
 async def test_nothing_is_written_under_a_term_that_is_over(store: Store) -> None:
     old = await _taken(store)
     spike = make_spike()
-    assert await store.spikes.save([spike], [], [], old) == {spike.id}
+    assert await store.sightings.save(Looked([], {}, [spike], []), old) == {spike.id}
     assert await store.alerts.join(spike, "all", NOW, NOW) is not None
     (alert,) = await store.alerts.due("all", NOW)
     notification = make_notification(alert=alert)
@@ -96,13 +97,14 @@ async def test_nothing_is_written_under_a_term_that_is_over(store: Store) -> Non
 
     later = make_spike(key=ALL, detected_at=NOW + timedelta(hours=1))
     for write in (
-        store.spikes.save([later], [(spike.id, NOW + timedelta(hours=1))], [(spike.id, NOW)], old),
+        store.sightings.save(Looked([], {}, [later], [(spike.key, NOW + timedelta(hours=1))]), old),
+        store.sightings.save_checkpoint("detect", Checkpoint("1", 1, b""), old),
         store.alerts.close(alert, "for 1 recipient(s)", [notification], NOW, NOW + timedelta(hours=1), old),
     ):
         with pytest.raises(LeaseError):
             await write
     assert await store.spikes.latest(limit=9) == [spike]
-    assert (await store.spikes.episodes(NOW))[spike.key].last_high_at == NOW
+    assert await store.sightings.checkpoint("detect") is None
     assert await store.alerts.due("all", NOW) == [alert]
 
     assert await store.alerts.close(alert, "for 1 recipient(s)", [notification], NOW, NOW + timedelta(hours=1), new)

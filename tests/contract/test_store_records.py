@@ -20,8 +20,10 @@ from monitor.errors import DeliveryError, Reason, StoreError
 from monitor.storage import tables
 from monitor.storage.feeds import FeedState
 from monitor.storage.ops import ComponentHealth
+from monitor.storage.sightings import Looked
 from monitor.storage.store import Store
 from tests.factories import NOW, make_labelled, make_notification, make_spike
+from tests.news import stated
 
 HOSTILE = "line\0 \ud800 \x1b[2J żółć ‮ " + "x" * 300
 MINUTE = timedelta(minutes=1)
@@ -104,8 +106,8 @@ async def test_replayed_dead_letters_are_counted_out(store: Store) -> None:
 async def test_a_spike_comes_back_as_it_was_stated(store: Store) -> None:
     spike = make_spike(expected=1e-300, score=1e300, stories=())
     other = make_spike(key=ALL)
-    await store.spikes.save([spike, other], [], [])
-    await store.spikes.save([spike], [], [])
+    await stated(store, spike, other)
+    await stated(store, spike)
     assert await store.spikes.latest(limit=9) == sorted([spike, other], key=lambda found: found.id)
     assert await store.spikes.latest(limit=9, key="Financials", since=NOW) == [spike]
     assert await store.spikes.latest(limit=9, since=NOW + MINUTE) == []
@@ -113,23 +115,22 @@ async def test_a_spike_comes_back_as_it_was_stated(store: Store) -> None:
 
 async def test_the_outbox_holds_spikes_until_they_are_published(store: Store) -> None:
     later, first = make_spike(detected_at=NOW + MINUTE), make_spike(key=ALL)
-    await store.spikes.save([later, first], [], [])
+    await stated(store, later, first)
     assert await store.spikes.unpublished() == [first, later]
     assert await store.spikes.unpublished(limit=1) == [first]
     await store.spikes.mark_published([first.id], NOW)
     assert await store.spikes.unpublished() == [later]
 
 
-async def test_an_episode_is_the_latest_spike_of_its_key(store: Store) -> None:
+async def test_a_key_that_is_over_has_no_spike_firing(store: Store) -> None:
     old = make_spike(id="1" * 32)
     new = make_spike(id="2" * 32, detected_at=NOW + MINUTE)
-    await store.spikes.save([old, new, make_spike(key=ALL)], [], [])
-    await store.spikes.save([], [(new.id, NOW + 2 * MINUTE)], [(old.id, NOW + MINUTE)])
-    episodes = await store.spikes.episodes(NOW + MINUTE)
-    assert set(episodes) == {ALL, Key("topic", "Financials")}
-    assert episodes[new.key] == (new, NOW + 2 * MINUTE)
-    assert (await store.spikes.episodes(NOW))[old.key].spike.state == "resolved"
-    assert await store.spikes.episodes(NOW - MINUTE) == {}
+    await stated(store, old, new, make_spike(key=ALL, id="3" * 32))
+    assert await store.spikes.firing() == {old.key: [old.id, new.id], ALL: ["3" * 32]}
+    await store.sightings.save(Looked([], {}, [], [(old.key, NOW + MINUTE)]))
+    assert await store.spikes.firing() == {old.key: [new.id], ALL: ["3" * 32]}
+    assert [spike.state for spike in await store.spikes.get("1")] == ["resolved"]
+    assert await store.spikes.get("4") == []
 
 
 async def _joined(store: Store, *keys: Key, due_at: Any = NOW) -> Alert:
@@ -221,7 +222,7 @@ async def test_migrations_make_what_the_models_say(store: Store) -> None:
 
 async def test_every_view_can_be_selected(store: Store) -> None:
     await store.articles.add([make_labelled()])
-    await store.spikes.save([make_spike()], [], [])
+    await stated(store, make_spike())
     async with store._database.read() as connection:
         for view in ("trend_5m", "trend_1h", "trend_1d", "spikes", "headlines"):
             assert (await connection.execute(text(f"SELECT * FROM {view}"))).mappings().all(), view

@@ -19,6 +19,7 @@ DAY = utc(2026, 3, 4, 11)
 )
 async def test_times_are_the_same_text(store: Store, moment: datetime) -> None:
     counts = {"positive": 1, "neutral": 0, "negative": 0, "unlabelled": 0, "polarity_micro": -5}
+    counts |= {"stories": 0, "negative_stories": 0, "sources": 0}
     rows: list[dict[str, Any]] = [
         {"resolution_s": 300, "bucket_start": moment, "key_kind": "all", "key": key, **counts} for key in ("a", "b")
     ]
@@ -30,7 +31,7 @@ async def test_times_are_the_same_text(store: Store, moment: datetime) -> None:
 
 
 async def test_what_is_there_is_left_or_added_to(store: Store) -> None:
-    row = (300, DAY, "all", "all", 1, 2, 3, 4, -5)
+    row = (300, DAY, "all", "all", 1, 2, 3, 4, -5, 0, 0, 0)
     adding = store._database.bulk(t.trend, add=["positive", "polarity_micro"])
     async with store._database.write() as connection:
         await adding.insert(connection, [row])

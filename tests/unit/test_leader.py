@@ -18,14 +18,16 @@ from monitor.bus.streams import Stream
 from monitor.clock import ManualClock
 from monitor.domain.alerts import Notification
 from monitor.domain.record import encode
+from monitor.domain.windows import ALL, Key
 from monitor.errors import DeliveryError, LeaseError, Reason, StoreError
 from monitor.leader import Lead, Led
 from monitor.settings import AlertSettings, DetectSettings
 from monitor.storage.database import MEMORY
 from monitor.storage.leases import Leases
 from monitor.storage.store import Store
-from pipelines.detect.detectors.negative_binomial import Config, build
+from pipelines.detect.detectors.gamma_poisson import Config, build
 from pipelines.detect.stage import Detect
+from pipelines.detect.watch import Watch
 from tests.factories import NOW, make_spike
 from tests.news import burst, calm
 
@@ -158,15 +160,17 @@ async def test_without_a_lease_it_always_acts_and_on_standby_it_leaves_without_a
 
 
 def _detect(store: Store, bus: EmbeddedBus, lead: Lead | None) -> Detect:
-    settings = DetectSettings(history_days=15)  # all of the past that the tests make
+    settings = DetectSettings(keys=frozenset({"all", "topic"}))
     clock = ManualClock(NOW)
-    return Detect(lambda: build(Config()), store=store, bus=bus, clock=clock, settings=settings, lead=lead)
+    return Detect(
+        lambda: Watch(build(Config()), settings), store=store, bus=bus, clock=clock, settings=settings, lead=lead
+    )
 
 
 async def test_detect_takes_over_from_the_tables_and_states_nothing_twice(
     store: Store, bus: EmbeddedBus, machine: Machine
 ) -> None:
-    await store.articles.add([*calm(8), *burst()])
+    await store.articles.add([*calm(9), *burst()])
     leads = machine.lead("a:1"), machine.lead("b:2")
     first, second = (_detect(store, bus, lead) for lead in leads)
     await leads[0].look()
@@ -180,14 +184,14 @@ async def test_detect_takes_over_from_the_tables_and_states_nothing_twice(
         await leading.look()
         now = NOW + turn * timedelta(days=1)
         await store.articles.add(burst(20, end=now))
-        assert [spike.detected_at for spike in await acting.tick(now)] == [now, now]
+        assert [spike.key for spike in await acting.tick(now)] == [ALL, Key("topic", "Financials")]
         assert await acting.tick(now + TICK) == []
 
     stated = await store.spikes.latest(limit=99)
     assert len(stated) == 10
 
     async with contextlib.aclosing(await Store.open(MEMORY)) as undisturbed:
-        await undisturbed.articles.add([*calm(8), *burst()])
+        await undisturbed.articles.add([*calm(9), *burst()])
         alone = _detect(undisturbed, bus, None)
         await alone.tick(NOW)
         for turn in range(1, 5):
@@ -202,24 +206,24 @@ async def test_detect_that_was_paused_states_nothing_and_stands_by(
     store: Store, bus: EmbeddedBus, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has found the spike, and stops before it writes; another copy states it meanwhile."""
-    await store.articles.add([*calm(8), *burst()])
+    await store.articles.add([*calm(9), *burst()])
     leads = machine.lead("a:1"), machine.lead("b:2")
     paused, other = (_detect(store, bus, lead) for lead in leads)
     await leads[0].look()
-    episodes = store.spikes.episodes
+    unseen = store.sightings.unseen
 
     async def slow(until: Any) -> Any:
-        found = await episodes(until)
-        monkeypatch.setattr(store.spikes, "episodes", episodes)
+        found = await unseen(until)
+        monkeypatch.setattr(store.sightings, "unseen", unseen)
         machine.later(TTL_S + 1)
         await leads[1].look()
         assert len(await other.tick(NOW)) == 2
         return found
 
-    monkeypatch.setattr(store.spikes, "episodes", slow)
+    monkeypatch.setattr(store.sightings, "unseen", slow)
     with pytest.raises(LeaseError):
         await paused.tick(NOW + TICK)
-    assert {spike.detected_at for spike in await store.spikes.latest(limit=9)} == {NOW}
+    assert len(await store.spikes.latest(limit=9)) == 2
     assert len(await (await bus.subscribe(ConsumerGroup.ALERTS)).poll(99, timeout_s=0)) == 2
 
 

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, Self, cast
+from typing import Any, BinaryIO, ClassVar, Literal, Self, cast
 
 import anyio.to_thread
 from pydantic import Field, PositiveInt
@@ -23,6 +23,8 @@ class Config(SourceConfig):
     Each line may have: title, description or summary, link or url, guid or id, source, date_published or published,
     language. A line needs a title or a description; all else may be missing.
     """
+
+    is_live: ClassVar[bool] = False
 
     kind: Literal["replay"] = "replay"
     path: Path = Field(description=".jsonl or .jsonl.gz file")

@@ -26,9 +26,10 @@ def test_what_is_below_the_least_severity_is_withheld_and_says_why(least: Severi
         assert "min_severity" in (withheld(make_spike(), settings) or "")
 
 
-def test_severity_grows_with_the_score() -> None:
-    assert [str(severity_of(score)) for score in (-1, 5.99, 6, 8.99, 9, 99)] == [
-        "warning", "warning", "severe", "severe", "critical", "critical",
+def test_severity_grows_with_rarity() -> None:
+    once_in_weeks = (1, 2, 25, 26, 103, 104, 9999)
+    assert [str(severity_of(1 / weeks)) for weeks in once_in_weeks] == [
+        "warning", "warning", "warning", "severe", "severe", "critical", "critical",
     ]  # fmt: skip
 
 

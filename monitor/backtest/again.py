@@ -1,0 +1,94 @@
+"""Plays articles that were taken in before through the stages, on the clock of their arrival."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from datetime import datetime, timedelta
+
+from monitor import app
+from monitor.bus.bus import Message
+from monitor.bus.streams import Stream
+from monitor.clock import ManualClock
+from monitor.domain.labels import LabelledArticle
+from monitor.domain.record import encode
+from monitor.domain.windows import BUCKET_S, bucket_start
+from monitor.settings import Settings
+
+_CHUNK = 500
+_BUCKET = timedelta(seconds=BUCKET_S)
+
+
+async def play_again(
+    settings: Settings,
+    articles: AsyncIterator[LabelledArticle],
+    *,
+    relabel: bool,
+    stop: asyncio.Event,
+    progress: Callable[[int], None],
+) -> None:
+    """Stores, counts, detects and groups as the daemon did, or would have under these settings; sends nothing.
+
+    `articles` are in the order of their fetch time. Their labels are kept; `relabel`: made anew.
+    Raises: BusyError, ConfigError, ModelError, StoreError, BusError.
+    """
+    chunks = _chunks(articles)
+    chunk = await anext(chunks, None)
+    if chunk is None:
+        return
+    async with AsyncExitStack() as stack:
+        clock = ManualClock(chunk[0].article.fetched_at)
+        core = await stack.enter_async_context(app.open_core(settings, clock))
+        classify = await stack.enter_async_context(app.build_classify(core)) if relabel else None
+        counts = await app.build_counts(core)
+        detect = app.build_detect(core)
+        alerts, dispatch = await app.build_alerts(core, {})
+        wait = timedelta(seconds=settings.alerts.group_wait_s + settings.alerts.group_interval_s)
+        dispatch_until = clock.now()
+        looked = False
+        unseen: set[datetime] = set()
+        while chunk is not None and not stop.is_set():
+            if classify is None:
+                await core.bus.publish(Stream.LABELLED, [Message(item.article.id, encode(item)) for item in chunk])
+            else:
+                await core.bus.publish(
+                    Stream.ARTICLES, [Message(item.article.id, encode(item.article)) for item in chunk]
+                )
+                await classify.catch_up()
+            await counts.aggregate.catch_up()
+            await counts.dead_letters.catch_up()
+            unseen |= {bucket_start(item.article.fetched_at) for item in chunk}
+            progress(len(chunk))
+            chunk = await anext(chunks, None)
+            complete = {start for start in unseen if chunk is None or start + _BUCKET <= chunk[0].article.fetched_at}
+            unseen -= complete
+            for start in await _worth_a_look(core, complete, last=chunk is None):
+                clock.set(start + _BUCKET)
+                if await detect.tick(clock.now()) or not looked:
+                    await alerts.catch_up()
+                    dispatch_until = clock.now() + wait
+                    looked = True
+                if clock.now() <= dispatch_until:
+                    await dispatch.dispatch_once()
+        if not stop.is_set():
+            clock.set(clock.now() + wait)
+            await dispatch.dispatch_once()
+
+
+async def _worth_a_look(core: app.Core, starts: set[datetime], *, last: bool) -> list[datetime]:
+    """Those of the buckets that hold bad news, in order; the last one of all anyway."""
+    if not starts:
+        return []
+    negative_from = core.settings.detect.negative_from
+    bad = await core.store.sightings.bad_news(min(starts), max(starts) + _BUCKET, negative_from)
+    return sorted(({bucket_start(moment) for moment in bad} & starts) | ({max(starts)} if last else set()))
+
+
+async def _chunks(articles: AsyncIterator[LabelledArticle]) -> AsyncIterator[list[LabelledArticle]]:
+    chunk: list[LabelledArticle] = []
+    async for item in articles:
+        chunk.append(item)
+        if len(chunk) >= _CHUNK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

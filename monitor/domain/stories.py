@@ -1,0 +1,53 @@
+"""On which keys an article's story counts, and when it is new to them."""
+
+from collections.abc import Hashable
+from typing import NamedTuple
+
+from monitor.domain.names import names
+from monitor.domain.windows import ALL, Key
+
+MEMORY_S = 86_400.0
+"""A story that a key has not had for so long is new to it again."""
+
+
+def keys_of(source: str, topic: str | None, title: str, summary: str) -> list[Key]:
+    """The keys of an article. What no model has read, for its language, names nobody: capitals differ there."""
+    keys = [ALL, Key("source", source)]
+    if topic is not None:
+        keys.append(Key("topic", topic))
+        keys += [Key("entity", name) for name in names(title, summary)]
+    return keys
+
+
+class New(NamedTuple):
+    """Whether the story counts, and whether it counts as bad news: each 0 or 1."""
+
+    story: int
+    negative: int
+
+
+class FirstTold:
+    """Counts each story on each key once, however many carry it, as long as it is told again within a day.
+
+    A story counts as bad news when its first negative article comes, be that the first of all or a later one.
+    What is remembered depends on the last day's articles alone, so it can be filled again from the tables.
+
+    Units: `at_s` seconds since the Unix epoch, not falling by more than what lateness explains.
+    """
+
+    def __init__(self) -> None:
+        self._told: dict[tuple[Hashable, str], float] = {}
+        self._bad: dict[tuple[Hashable, str], float] = {}
+
+    def take(self, key: Hashable, story: str, at_s: float, *, negative: bool) -> New:
+        """Takes one article in."""
+        is_new = _first(self._told, (key, story), at_s)
+        return New(is_new, _first(self._bad, (key, story), at_s) if negative else 0)
+
+
+def _first(last: dict[tuple[Hashable, str], float], what: tuple[Hashable, str], at_s: float) -> int:
+    before = last.pop(what, None)
+    last[what] = at_s if before is None else max(before, at_s)
+    while (oldest := next(iter(last.items())))[1] < at_s - MEMORY_S:
+        del last[oldest[0]]
+    return int(before is None or at_s - before >= MEMORY_S)
