@@ -11,7 +11,6 @@ from typing import NamedTuple, Protocol
 
 import structlog
 
-from alerts.dispatch import Dispatch
 from monitor import app
 from monitor.bus.bus import Bus
 from monitor.bus.streams import Group
@@ -19,12 +18,11 @@ from monitor.clock import ManualClock, ScaledClock, SystemClock
 from monitor.domain.record import utc
 from monitor.domain.windows import BUCKET_S, bucket_start
 from monitor.leader import Lead, this_process
+from monitor.line import Line
 from monitor.settings import Settings
 from monitor.stage import Component, Stage, Vital
-from monitor.storage.sightings import Sightings
 from monitor.storage.store import Store
 from pipelines.aggregate.stage import Counted
-from pipelines.detect.stage import Detect
 from pipelines.ingest.intake import Arrival, Intake, Taken
 from pipelines.ingest.normalise import parse_time
 from pipelines.ingest.source import Entry, Refused
@@ -149,15 +147,6 @@ class _Elsewhere:
         return Counted(stored, unlabelled, self._way.total.published - (stored - self._recovered))
 
 
-class _Line(NamedTuple):
-    """The stages of a replay."""
-
-    middle: _Here | _Elsewhere
-    detect: Detect
-    alerts: Stage
-    dispatch: Dispatch
-
-
 async def replay(
     settings: Settings,
     files: Sequence[Path],
@@ -196,20 +185,16 @@ async def replay(
             middle = _Here(await stack.enter_async_context(app.build_classify(core)), await app.build_counts(core))
         else:
             middle = _Elsewhere(core.bus, core.store, way, await core.store.articles.totals(), stop)
-        line = _Line(middle, app.build_detect(core, leads.get("detect")), alerts, dispatch)
+        detect = app.build_detect(core, leads.get("detect"))
         await middle.settle()
         left_over = await middle.counted()
         began = asyncio.get_running_loop().time()
         if isinstance(clock, ManualClock):
-            wait = timedelta(seconds=settings.alerts.group_wait_s + settings.alerts.group_interval_s)
-            sightings, negative_from = core.store.sightings, settings.detect.negative_from
-            await _at_full_speed(clock, files, way, line, sightings, negative_from, wait, stop, ahead or 0)
-            if not stop.is_set():
-                clock.set(clock.now() + wait)
-                await dispatch.dispatch_once()
+            line = Line(detect, alerts, dispatch, sightings=core.store.sightings, clock=clock, settings=settings)
+            await _at_full_speed(clock, files, way, middle, line, stop, ahead or 0)
         else:
             pump = _Pump(clock, first, chunks, way, stop)
-            components: list[Component] = [pump, *middle.stages, line.detect, alerts, dispatch]
+            components: list[Component] = [pump, *middle.stages, detect, alerts, dispatch]
             await app.serve(components, stop, drain_s=settings.daemon.drain_s)
         done = await middle.counted()
         return Report(
@@ -219,7 +204,7 @@ async def replay(
             duplicates=way.total.duplicates + done.duplicates - left_over.duplicates,
             dead_letters=way.total.refused + sum(stage.rejected for stage in middle.stages),
             expired=way.total.expired,
-            spikes=line.detect.stated,
+            spikes=detect.stated,
             recovered=left_over.stored + left_over.duplicates,
             took_s=asyncio.get_running_loop().time() - began,
         )
@@ -247,22 +232,18 @@ async def _at_full_speed(
     clock: ManualClock,
     files: Sequence[Path],
     way: _Way,
-    line: _Line,
-    sightings: Sightings,
-    negative_from: float,
-    wait: timedelta,
+    middle: _Here | _Elsewhere,
+    line: Line,
     stop: asyncio.Event,
     ahead: int,
 ) -> None:
     """Takes the archive all the way, and looks at what came at the end of each bucket with bad news in it, and last.
 
     A bucket is looked at once nothing more is to come of the archive up to its end: so what is found does not depend on
-    where a chunk ended, nor on what an earlier process had stored before it was killed. `wait`: how long an alert may
-    wait to be sent. `ahead`: items taken before the first look.
+    where a chunk ended, nor on what an earlier process had stored before it was killed. `ahead`: items taken before the
+    first look.
     """
     to_come = await asyncio.to_thread(_earliest_to_come, files)
-    dispatch_until = clock.now() + wait
-    looked = False
     unseen: set[datetime] = set()
     taken = 0
     for number, chunk in enumerate(_chunks(files), start=1):
@@ -274,31 +255,13 @@ async def _at_full_speed(
         if taken < ahead and number < len(to_come):
             continue
         taken = 0
-        await line.middle.settle()
+        await middle.settle()
         if stop.is_set():  # perhaps before all was counted
             return
         complete = {start for start in unseen if start + timedelta(seconds=BUCKET_S) <= to_come[number - 1]}
         unseen -= complete
-        for start in await _worth_a_look(complete, sightings, negative_from, last=number == len(to_come)):
-            clock.set(start + timedelta(seconds=BUCKET_S))
-            # The first time also for what an earlier process has stated and not told.
-            if await line.detect.tick(clock.now()) or not looked:
-                await line.alerts.catch_up()
-                dispatch_until = clock.now() + wait
-                looked = True
-            if clock.now() <= dispatch_until:
-                await line.dispatch.dispatch_once()
-
-
-async def _worth_a_look(
-    starts: set[datetime], sightings: Sightings, negative_from: float, *, last: bool
-) -> list[datetime]:
-    """Those of the buckets that hold bad news, in order: without it no score rises. The last one of all anyway."""
-    if not starts:
-        return []
-    end = max(starts) + timedelta(seconds=BUCKET_S)
-    bad = {bucket_start(moment) for moment in await sightings.bad_news(min(starts), end, negative_from)}
-    return sorted((bad & starts) | ({max(starts)} if last else set()))
+        await line.look(complete, last=number == len(to_come))
+    await line.finish()
 
 
 def _earliest_to_come(files: Sequence[Path]) -> list[datetime]:

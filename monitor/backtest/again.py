@@ -12,6 +12,7 @@ from monitor.clock import ManualClock
 from monitor.domain.labels import LabelledArticle
 from monitor.domain.record import encode
 from monitor.domain.windows import BUCKET_S, bucket_start
+from monitor.line import Line
 from monitor.settings import Settings
 
 _CHUNK = 500
@@ -42,9 +43,7 @@ async def play_again(
         counts = await app.build_counts(core)
         detect = app.build_detect(core)
         alerts, dispatch = await app.build_alerts(core, {})
-        wait = timedelta(seconds=settings.alerts.group_wait_s + settings.alerts.group_interval_s)
-        dispatch_until = clock.now()
-        looked = False
+        line = Line(detect, alerts, dispatch, sightings=core.store.sightings, clock=clock, settings=settings)
         unseen: set[datetime] = set()
         while chunk is not None and not stop.is_set():
             if classify is None:
@@ -61,26 +60,9 @@ async def play_again(
             chunk = await anext(chunks, None)
             complete = {start for start in unseen if chunk is None or start + _BUCKET <= chunk[0].article.fetched_at}
             unseen -= complete
-            for start in await _worth_a_look(core, complete, last=chunk is None):
-                clock.set(start + _BUCKET)
-                if await detect.tick(clock.now()) or not looked:
-                    await alerts.catch_up()
-                    dispatch_until = clock.now() + wait
-                    looked = True
-                if clock.now() <= dispatch_until:
-                    await dispatch.dispatch_once()
+            await line.look(complete, last=chunk is None)
         if not stop.is_set():
-            clock.set(clock.now() + wait)
-            await dispatch.dispatch_once()
-
-
-async def _worth_a_look(core: app.Core, starts: set[datetime], *, last: bool) -> list[datetime]:
-    """Those of the buckets that hold bad news, in order; the last one of all anyway."""
-    if not starts:
-        return []
-    negative_from = core.settings.detect.negative_from
-    bad = await core.store.sightings.bad_news(min(starts), max(starts) + _BUCKET, negative_from)
-    return sorted(({bucket_start(moment) for moment in bad} & starts) | ({max(starts)} if last else set()))
+            await line.finish()
 
 
 async def _chunks(articles: AsyncIterator[LabelledArticle]) -> AsyncIterator[list[LabelledArticle]]:
