@@ -7,7 +7,7 @@ import structlog
 
 from alerts.rules import LIVE, REPLAYED, is_news, withheld
 from monitor.bus.bus import Received
-from monitor.clock import Clock, SystemClock
+from monitor.clock import SystemClock
 from monitor.domain.record import decode
 from monitor.domain.spikes import Spike
 from monitor.errors import RecordError
@@ -27,9 +27,8 @@ class Group:
     and waits for the daemon.
     """
 
-    def __init__(self, store: Store, clock: Clock, settings: AlertSettings, *, deliver: bool = True) -> None:
+    def __init__(self, store: Store, settings: AlertSettings, *, deliver: bool = True) -> None:
         self._store = store
-        self._clock = clock
         self._settings = settings
         self._deliver = deliver
 
@@ -49,13 +48,13 @@ class Group:
 
     async def _join(self, spike: Spike) -> None:
         is_live = self._deliver or is_news(spike, _MACHINE.now(), self._settings)
-        now = self._clock.now() if self._deliver or not is_live else _MACHINE.now()
-        # An archive played again from its start may find on the bus what it stated last, before it was killed.
-        now = max(now, min(spike.detected_at, _MACHINE.now()))
+        # It waits since it was detected, whenever it is read: after a restart it joins what it would have joined.
+        now = min(spike.detected_at, _MACHINE.now())
         group = LIVE if is_live else REPLAYED
         due_at = now + timedelta(seconds=self._settings.group_wait_s)
         last = await self._store.alerts.last_sent_at(group)
-        if last is not None and last <= now:  # a clock that was wrong once must not hold alerts back for years
+        # A clock that was wrong once must not hold alerts back for years.
+        if last is not None and last - now <= timedelta(hours=self._settings.horizon_h):
             due_at = max(due_at, last + timedelta(seconds=self._settings.group_interval_s))
         alert_id = await self._store.alerts.join(spike, group, now, due_at)
         if alert_id is not None:

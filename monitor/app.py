@@ -146,14 +146,22 @@ def build_classifier(settings: Settings) -> Classifier:
     return classifier
 
 
+def build_watch(settings: Settings) -> Watch:
+    """What looks at articles, and has learned nothing yet."""
+    plugin = plugins.load("pipelines.detect.detectors", settings.detector.kind)
+    return Watch(plugin.build(settings.detector), settings.detect)
+
+
 def build_detect(core: Core, lead: Lead | None = None) -> Detect:
     settings = core.settings
-    plugin = plugins.load("pipelines.detect.detectors", settings.detector.kind)
-
-    def untaught() -> Watch:
-        return Watch(plugin.build(settings.detector), settings.detect)
-
-    return Detect(untaught, store=core.store, bus=core.bus, clock=core.clock, settings=settings.detect, lead=lead)
+    return Detect(
+        lambda: build_watch(settings),
+        store=core.store,
+        bus=core.bus,
+        clock=core.clock,
+        settings=settings.detect,
+        lead=lead,
+    )
 
 
 def plausibility(settings: Settings) -> Plausibility:
@@ -232,7 +240,7 @@ async def build_alerts(
     core: Core, channels: Mapping[str, Channel], *, deliver: bool = True, lead: Lead | None = None
 ) -> tuple[Stage, Dispatch]:
     settings = core.settings.alerts
-    group = Group(core.store, core.clock, settings, deliver=deliver)
+    group = Group(core.store, settings, deliver=deliver)
     stage = await build_stage(core, ConsumerGroup.ALERTS, None, group, max_batch=100)
     return stage, Dispatch(channels, store=core.store, clock=core.clock, settings=settings, deliver=deliver, lead=lead)
 

@@ -4,11 +4,12 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from alerts.dispatch import Dispatch
+from alerts.rules import LIVE, REPLAYED
 from monitor.clock import ManualClock
 from monitor.domain.windows import BUCKET_S, bucket_start
 from monitor.settings import Settings
 from monitor.stage import Stage
-from monitor.storage.sightings import Sightings
+from monitor.storage.store import Store
 from pipelines.detect.stage import Detect
 
 _BUCKET = timedelta(seconds=BUCKET_S)
@@ -23,20 +24,19 @@ class Line:
         alerts: Stage,
         dispatch: Dispatch,
         *,
-        sightings: Sightings,
+        store: Store,
         clock: ManualClock,
         settings: Settings,
+        deliver: bool = True,
     ) -> None:
         self.detect = detect
         self._alerts = alerts
         self._dispatch = dispatch
-        self._sightings = sightings
+        self._store = store
+        self._group = LIVE if deliver else REPLAYED
         self._clock = clock
         self._negative_from = settings.detect.negative_from
-        wait_s, interval_s = settings.alerts.group_wait_s, settings.alerts.group_interval_s
-        # When alerts that wait for others to join them are due, after the spike that opened them or joined.
-        self._waits = [timedelta(seconds=wait_s), timedelta(seconds=wait_s + interval_s)]
-        self._due: list[datetime] = []
+        self._wait = timedelta(seconds=settings.alerts.group_wait_s + settings.alerts.group_interval_s)
         self._has_looked = False
 
     async def look(self, starts: Iterable[datetime], *, last: bool) -> None:
@@ -47,7 +47,7 @@ class Line:
         starts = set(starts)
         if not starts:
             return
-        bad = await self._sightings.bad_news(min(starts), max(starts) + _BUCKET, self._negative_from)
+        bad = await self._store.sightings.bad_news(min(starts), max(starts) + _BUCKET, self._negative_from)
         for start in sorted(({bucket_start(moment) for moment in bad} & starts) | ({max(starts)} if last else set())):
             end = start + _BUCKET
             await self._send_until(end)
@@ -55,15 +55,16 @@ class Line:
             # The first time also for what an earlier process has stated and not told.
             if await self.detect.tick(end) or not self._has_looked:
                 await self._alerts.catch_up()
-                await self._dispatch.dispatch_once()
-                self._due = sorted({*self._due, *(end + wait for wait in self._waits)})
                 self._has_looked = True
 
     async def finish(self) -> None:
         """Sends what is still waiting."""
-        await self._send_until(None)
+        await self._send_until(self._clock.now() + self._wait)
 
-    async def _send_until(self, end: datetime | None) -> None:
-        while self._due and (end is None or self._due[0] <= end):
-            self._clock.set(self._due.pop(0))
+    async def _send_until(self, end: datetime) -> None:
+        """Lets the clock go to each moment at which something is due, and dispatch do it."""
+        before = None
+        while (due := await self._store.alerts.next_due(self._group)) is not None and due <= end and due != before:
+            self._clock.set(max(due, self._clock.now()))
             await self._dispatch.dispatch_once()
+            before = due

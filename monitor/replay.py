@@ -190,7 +190,9 @@ async def replay(
         left_over = await middle.counted()
         began = asyncio.get_running_loop().time()
         if isinstance(clock, ManualClock):
-            line = Line(detect, alerts, dispatch, sightings=core.store.sightings, clock=clock, settings=settings)
+            line = Line(
+                detect, alerts, dispatch, store=core.store, clock=clock, settings=settings, deliver=deliver
+            )
             await _at_full_speed(clock, files, way, middle, line, stop, ahead or 0)
         else:
             pump = _Pump(clock, first, chunks, way, stop)

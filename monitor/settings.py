@@ -163,6 +163,12 @@ class DetectSettings(Section):
     negative_from: Annotated[float, Field(gt=0, le=1)] = Field(
         0.25, description="probability of the negative label from which a story counts as bad news; a miss costs more"
     )
+    alert_horizon_s: Annotated[float, Field(ge=300, le=604_800)] = Field(
+        7200, description="an article published longer ago than this when it comes is counted, and gives no alarm"
+    )
+    story_capacity: Annotated[int, Field(ge=1_000, le=10_000_000)] = Field(
+        131_072, description="newest articles among which an article's story is looked for; each takes 700 bytes"
+    )
 
 
 class AlertSettings(Section):

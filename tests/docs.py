@@ -50,9 +50,16 @@ def _commands() -> str:
 def _walk(command: Any, path: str) -> list[tuple[str, str]]:
     children = getattr(command, "commands", None)
     if children is not None:
-        return [row for name, child in children.items() for row in _walk(child, f"{path} {name}")]
+        below = [row for name, child in children.items() for row in _walk(child, f"{path} {name}")]
+        if not command.invoke_without_command or command.no_args_is_help:
+            return below
+        return [*below, _row_of(command, path)]
+    return [_row_of(command, path)]
+
+
+def _row_of(command: Any, path: str) -> tuple[str, str]:
     words = [path, *(_usage(parameter) for parameter in command.params if parameter.name != "help")]
-    return [(" ".join(word for word in words if word).replace("|", "\\|"), (command.help or "").splitlines()[0])]
+    return " ".join(word for word in words if word).replace("|", "\\|"), (command.help or "").splitlines()[0]
 
 
 def _usage(parameter: Any) -> str:

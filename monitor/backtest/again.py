@@ -43,7 +43,7 @@ async def play_again(
         counts = await app.build_counts(core)
         detect = app.build_detect(core)
         alerts, dispatch = await app.build_alerts(core, {})
-        line = Line(detect, alerts, dispatch, sightings=core.store.sightings, clock=clock, settings=settings)
+        line = Line(detect, alerts, dispatch, store=core.store, clock=clock, settings=settings)
         unseen: set[datetime] = set()
         while chunk is not None and not stop.is_set():
             if classify is None:

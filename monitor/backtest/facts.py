@@ -1,6 +1,6 @@
 """What a backtest found, read from the tables it filled."""
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -9,8 +9,8 @@ from monitor.domain.spikes import Spike
 from monitor.domain.stories import keys_of
 from monitor.domain.windows import Key
 from monitor.settings import Settings
-from monitor.storage.sightings import Sighting
 from monitor.storage.store import Store
+from pipelines.detect.order import in_order
 
 _ALL = 10_000_000
 
@@ -66,7 +66,7 @@ async def gather(settings: Settings) -> Played:
         articles = labelled = 0
         first = last = None
         negatives = []
-        async for article in _looked_at(store):
+        async for article in in_order(store.sightings):
             articles += 1
             labelled += article.topic is not None
             first, last = first or article.fetched_at, article.fetched_at
@@ -98,14 +98,6 @@ async def gather(settings: Settings) -> Played:
         hours=hours,
         detector=spikes[0].detector if spikes else None,
     )
-
-
-async def _looked_at(store: Store) -> AsyncIterator[Sighting]:
-    after = 0
-    while articles := await store.sightings.seen(after=after):
-        for article in articles:
-            after = article.seen or after
-            yield article
 
 
 async def _hours(store: Store, key: Key) -> dict[datetime, int]:

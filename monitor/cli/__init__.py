@@ -26,6 +26,7 @@ from monitor.cli import (
     label,
     models,
     read,
+    spikes,
     train,
 )
 from monitor.cli.output import errors
@@ -42,6 +43,7 @@ app = typer.Typer(
 )
 for module in (daemon, read, detect, backtest, label, train, evaluate, explain, chaos):
     module.register(app)
+app.add_typer(spikes.app, name="spikes")
 app.add_typer(feeds.app, name="feeds")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(models.app, name="models")

@@ -135,6 +135,12 @@ def detect(
     tune: Annotated[
         str, typer.Option(help="Seeds to choose the settings of the others on; default: as chosen on Reuters, 0-4.")
     ] = "",
+    articles: Annotated[
+        int, typer.Option(min=0, help="Articles in the database beside which ticks are timed; 0: none are.")
+    ] = 200_000,
+    database: Annotated[
+        str | None, typer.Option(help="URL of that database, which must be empty; default: SQLite, in a new folder.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """The spike detector on bursts put into real arrivals, beside what one would use instead; and what it costs."""
@@ -146,7 +152,11 @@ def detect(
     from monitor.bench.detect import measure
     from monitor.bench.rivals import has_river
 
-    found = measure(load_archive(archive) if archive else made_up(), drawn, stories=stories, tune=tuned_on)
+    loaded = load_archive(archive) if archive else made_up()
+    ticks = _ticks(articles, database) if articles else None
+    found = measure(loaded, drawn, stories=stories, tune=tuned_on)
+    if ticks is not None:
+        found["ticks"] = ticks
     if not has_river():
         errors.print("river is not installed, so its detectors are left out; pip install 'news-monitor[bench]'")
     if as_json:
@@ -210,8 +220,37 @@ def detect(
         "4th negative story exists after, median min": ours["fourth_story_median_min"],
         "bursts ever in reach": ours["in_reach"],
     }
+    if ticks is not None:
+        _print_ticks(found.pop("ticks"))
     quiet = found.pop("quiet")["alerts_per_key_week"]
     print_facts("This run", {**found, **reached, "quiet: alerts per key-week": _figure(quiet), **told_as, **costs})
+
+
+def _ticks(articles: int, database: str | None) -> dict[str, Any]:
+    """Raises: ConfigError, if the database is not empty; StoreError."""
+    from monitor.bench.tick import measure
+
+    with tempfile.TemporaryDirectory(prefix="monitor-bench-") as folder:
+        given: dict[str, Any] = (
+            {"data_dir": folder, "database": {"url": database}} if database else {"data_dir": folder}
+        )
+        return measure(settings.of(given), articles=articles)
+
+
+def _print_ticks(ticks: dict[str, Any]) -> None:
+    print_rows(
+        f"Whole ticks for {ticks['keys']} keys beside {ticks['articles']} articles, {ticks['database']}; seconds",
+        ("load", "articles", "median", "worst", "CPU", "of which"),
+        (
+            (
+                name,
+                load["articles"],
+                *(round(load[figure], 3) for figure in ("median_s", "worst_s", "median_cpu_s")),
+                ", ".join(f"{part} {took:.3f}" for part, took in load["parts"].items()),
+            )
+            for name, load in ticks["loads"].items()
+        ),
+    )
 
 
 def _figure(value: float | None) -> str | None:

@@ -5,7 +5,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Never
 
 import typer
 from pydantic_core import to_json
@@ -30,6 +30,12 @@ _ROOMY = 120
 _SENTIMENT_STYLE = {"negative": "red", "positive": "green"}
 _URL_PASSWORD = re.compile(r"^([A-Za-z][\w+.-]*://[^:/?#@]*:)[^@]*@")
 _SPANS = {"m": "minutes", "h": "hours", "d": "days"}
+
+
+def stop(text: str) -> Never:
+    """Ends a command that cannot be done, with a sentence that says why, and what to do. Raises: typer.Exit."""
+    errors.print(f"monitor: {text}", style="red", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(1)
 
 
 def print_json(value: Any) -> None:

@@ -21,7 +21,7 @@ Until = Annotated[str | None, typer.Option(help="Before then: a time (UTC) or a 
 
 
 def register(app: typer.Typer) -> None:
-    for command in (headlines, trends, spikes, alerts):
+    for command in (headlines, trends, alerts):
         app.command()(command)
 
 
@@ -102,7 +102,7 @@ def trends(
     if recount:
         _recount(context, resolution, as_json)
         return
-    kinds, name = _key(key)
+    kinds, name = key_given(key)
     now = SystemClock().now()
     start, end = moment("--since", since, now), moment("--until", until, now)
 
@@ -168,7 +168,7 @@ def _observed(share: float | None) -> str | None:
     return f"{min(99, max(1, round(100 * share)))} %"
 
 
-def _key(given: str | None) -> tuple[list[KeyKind] | None, str | None]:
+def key_given(given: str | None) -> tuple[list[KeyKind] | None, str | None]:
     """The key meant: "all", a topic in any case, a source, or either as tables print it, with its kind in front."""
     if given is None:
         return None, None
@@ -192,31 +192,6 @@ def _recount(context: typer.Context, resolution: str, as_json: bool) -> None:
     else:
         print_rows("Recount", tuple(result), [tuple(result.values())])
     raise typer.Exit(1 if differing else 0)
-
-
-def spikes(context: typer.Context, limit: Limit = 20, since: Since = None, as_json: AsJson = False) -> None:
-    """Bursts of negative stories, the newest first."""
-    start = moment("--since", since, SystemClock().now())
-    found = with_store(context, lambda store: store.spikes.latest(limit=limit, since=start))
-    if as_json:
-        print_json([spike.model_dump() for spike in found])
-        return
-    print_rows(
-        "Spikes",
-        ("id", "detected (UTC)", "key", "severity", "stories", "score", "first story"),
-        (
-            (
-                spike.id[:8],
-                spike.detected_at,
-                str(spike.key),
-                str(spike.severity),
-                f"{spike.observed}/{spike.total}",
-                f"{spike.score:.1f}",
-                spike.stories[0].title if spike.stories else None,
-            )
-            for spike in found
-        ),
-    )
 
 
 def alerts(context: typer.Context, limit: Limit = 20, as_json: AsJson = False) -> None:

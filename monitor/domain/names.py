@@ -8,6 +8,7 @@ MAX_NAMES = 8
 """Names taken of one article, the first ones."""
 
 _WORD = re.compile(r"(?:[^\W\d_]\.){2,}|[^\W_](?:[\w&'’.-]*[^\W_])?|[.:;!?—–|,()/“”\"]")
+_INITIALS = re.compile(r"(?:[^\W\d_]\.)+[^\W\d_]?")
 _SENTENCE_ENDS = frozenset(".:;!?—–|")
 _JOINS = frozenset({"of", "de", "du", "la", "der", "von", "van"})
 # Legal forms say nothing of who it is, and are as often left out.
@@ -68,8 +69,10 @@ def _sentences(text: str) -> Iterator[list[str]]:
 
 
 def _bare(word: str) -> str:
-    word = re.sub(r"(?:['’]s|['’])$", "", word)
-    return word.replace(".", "") if re.fullmatch(r"(?:[^\W\d_]\.)+[^\W\d_]?", word) else word
+    # Hardly any word has either, and most of the time is spent on words.
+    if "'" in word or "’" in word:
+        word = re.sub(r"(?:['’]s|['’])$", "", word)
+    return word.replace(".", "") if "." in word and _INITIALS.fullmatch(word) else word
 
 
 def _is_capitalised(word: str) -> bool:

@@ -12,12 +12,14 @@ from pydantic_core import to_json
 
 from monitor.errors import Reason, RecordError
 
-WIRE_VERSION = 1
+WIRE_VERSION = 2
 """Raised when readers of the version before could not read a record: a field goes or changes its meaning, or a closed
 list gets one word more. A new field that may be left out needs no new version: readers skip what they do not know, so
 that two releases of one version share a bus."""
 
-UPGRADES: dict[int, Callable[[str, dict[str, Any]], dict[str, Any]]] = {}
+UPGRADES: dict[int, Callable[[str, dict[str, Any]], dict[str, Any]]] = {
+    1: lambda _, body: body,  # keys may be entities since 2
+}
 """For every version before the present one: makes of a record's name and body the body of the next version."""
 
 UtcDatetime = Annotated[AwareDatetime, AfterValidator(lambda value: value.astimezone(UTC))]

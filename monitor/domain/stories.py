@@ -1,5 +1,6 @@
 """On which keys an article's story counts, and when it is new to them."""
 
+from collections import OrderedDict
 from collections.abc import Hashable
 from typing import NamedTuple
 
@@ -19,6 +20,10 @@ def keys_of(source: str, topic: str | None, title: str, summary: str) -> list[Ke
     return keys
 
 
+_MOST = 400_000
+"""Stories on keys that are remembered at most: some hundred megabytes, and more than any desk reads in a day."""
+
+
 class New(NamedTuple):
     """Whether the story counts, and whether it counts as bad news: each 0 or 1."""
 
@@ -36,8 +41,9 @@ class FirstTold:
     """
 
     def __init__(self) -> None:
-        self._told: dict[tuple[Hashable, str], float] = {}
-        self._bad: dict[tuple[Hashable, str], float] = {}
+        # A plain dict takes the longer to find its oldest entry the more were dropped before it.
+        self._told: OrderedDict[tuple[Hashable, str], float] = OrderedDict()
+        self._bad: OrderedDict[tuple[Hashable, str], float] = OrderedDict()
 
     def take(self, key: Hashable, story: str, at_s: float, *, negative: bool) -> New:
         """Takes one article in."""
@@ -45,9 +51,9 @@ class FirstTold:
         return New(is_new, _first(self._bad, (key, story), at_s) if negative else 0)
 
 
-def _first(last: dict[tuple[Hashable, str], float], what: tuple[Hashable, str], at_s: float) -> int:
+def _first(last: OrderedDict[tuple[Hashable, str], float], what: tuple[Hashable, str], at_s: float) -> int:
     before = last.pop(what, None)
     last[what] = at_s if before is None else max(before, at_s)
-    while (oldest := next(iter(last.items())))[1] < at_s - MEMORY_S:
+    while (oldest := next(iter(last.items())))[1] < at_s - MEMORY_S or len(last) > _MOST:
         del last[oldest[0]]
     return int(before is None or at_s - before >= MEMORY_S)

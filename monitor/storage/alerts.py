@@ -82,6 +82,14 @@ class Alerts:
         query = mine.order_by(t.alert.c.due_at, t.alert.c.id)
         return [row.alert for row in await self._rows(query)]
 
+    async def next_due(self, group_key: str) -> datetime | None:
+        """When the next of the group's alerts that wait is due, or the next attempt to deliver; None: nothing waits."""
+        alert = select(func.min(t.alert.c.due_at)).where(t.alert.c.group_key == group_key)
+        attempt = select(func.min(t.notification.c.next_attempt_at)).where(t.notification.c.state == "pending")
+        async with self._database.read() as connection:
+            found: list[datetime | None] = [await connection.scalar(query) for query in (alert, attempt)]
+        return min((moment for moment in found if moment is not None), default=None)
+
     async def sent_stories(self, group_key: str, since: datetime) -> set[str]:
         """Ids of the stories that the group's messages since then were made of."""
         query = select(t.alert).where(t.alert.c.group_key == group_key, t.alert.c.sent_at >= since)

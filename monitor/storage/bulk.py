@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from pydantic_core import to_json
@@ -23,25 +24,41 @@ class Bulk:
     Shapes: rows are tuples in the order of the table's columns; a JSON column takes JSON text.
     """
 
-    def __init__(self, table: Table, dialect: Dialect, *, add: Sequence[str] = ()) -> None:
-        """Rows whose primary key is there are left out; with `add`, these columns are added to what is there."""
+    def __init__(
+        self, table: Table, dialect: Dialect, *, add: Sequence[str] = (), count: tuple[str, Table] | None = None
+    ) -> None:
+        """Rows whose primary key is there are left out; with `add`, these columns are added to what is there.
+
+        `count`: a column, which rows come without: it says how many rows the other table holds under the same key.
+        """
         self._arrays = dialect.name == "postgresql"
         quote = dialect.identifier_preparer.quote
-        types = [column.type.dialect_impl(dialect) for column in table.columns]
+        given = [column for column in table.columns if count is None or column.name != count[0]]
+        types = [column.type.dialect_impl(dialect) for column in given]
         self._processors: list[tuple[int, Callable[[Any], Any]]] = [
             (place, processor)
             for place, kind in enumerate(types)
             if not isinstance(kind, JSON) and (processor := _processor(kind, dialect)) is not None
         ]
         name = quote(table.name)
-        columns = ", ".join(quote(column.name) for column in table.columns)
+        names = [quote(column.name) for column in given]
         key = [quote(column.name) for column in table.primary_key]
         if self._arrays:
             arrays = ", ".join(f"${n}::{kind.compile(dialect)}[]" for n, kind in enumerate(types, 1))
-            values = f"SELECT * FROM unnest({arrays})"  # noqa: S608  names of ours
+            rows = f"unnest({arrays}) AS given ({', '.join(names)})"
+            values = f"SELECT * FROM {rows}"  # noqa: S608  names of ours
         else:
+            rows = f"(SELECT {', '.join(f'? AS {column}' for column in names)}) AS given"
             values = f"VALUES ({', '.join('?' * len(types))})"
         sums = ", ".join(f"{quote(c)} = {name}.{quote(c)} + excluded.{quote(c)}" for c in add)
+        if count is not None:
+            counted, other = quote(count[0]), quote(count[1].name)
+            same = " AND ".join(f"{other}.{column} = given.{column}" for column in key)
+            names.append(counted)
+            # SQLite would take ON CONFLICT for a join without the WHERE.
+            values = f"SELECT given.*, (SELECT count(*) FROM {other} WHERE {same}) FROM {rows} WHERE true"  # noqa: S608
+            sums += f", {counted} = excluded.{counted}"
+        columns = ", ".join(names)
         conflict = f"({', '.join(key)}) DO UPDATE SET {sums}" if add else "DO NOTHING"
         self._insert = f"INSERT INTO {name} ({columns}) {values} ON CONFLICT {conflict}"
         self._known = f"SELECT {key[0]} FROM {name} WHERE {key[0]} IN (SELECT value FROM json_each(?))"  # noqa: S608
@@ -74,6 +91,7 @@ def _processor(kind: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any] 
     return _utc_text if isinstance(kind, Utc) and dialect.name == "sqlite" else kind.bind_processor(dialect)
 
 
+@lru_cache(4096)  # a batch has some buckets, and thousands of rows
 def _utc_text(moment: datetime) -> str:
     """The text that SQLAlchemy's own, slower processor makes of a moment in UTC."""
     if moment.tzinfo is not UTC:

@@ -117,9 +117,9 @@ class Database:
         """An INSERT that knows ON CONFLICT; both dialects spell it alike."""
         return postgresql.insert(table) if self._dialect == "postgresql" else sqlite.insert(table)
 
-    def bulk(self, table: Table, *, add: Sequence[str] = ()) -> Bulk:
+    def bulk(self, table: Table, *, add: Sequence[str] = (), count: tuple[str, Table] | None = None) -> Bulk:
         """An INSERT of many rows at once; what is there already is left, or added to."""
-        return Bulk(table, self._engine.dialect, add=add)
+        return Bulk(table, self._engine.dialect, add=add, count=count)
 
 
 def to_the_end(write: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:

@@ -1,21 +1,19 @@
 """The articles in the order in which they are looked at, and what was made out by looking."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, Select, bindparam, func, select, tuple_, update
+from sqlalchemy import Row, Select, bindparam, func, select, update
 
 from monitor.domain.spikes import Spike
-from monitor.domain.windows import RESOLUTIONS_S, Key, bucket_start_s
+from monitor.domain.windows import RESOLUTIONS_S, Key
 from monitor.storage import tables as t
 from monitor.storage.articles import COUNTED
 from monitor.storage.database import Database, to_the_end
 from monitor.storage.leases import Term, fence
 from monitor.storage.spikes import insert_new, resolve
-
-_TOGETHER = 200
 
 
 class Sighting(NamedTuple):
@@ -89,7 +87,11 @@ class Sightings:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._trends = database.bulk(t.trend, add=[column.name for column in t.trend.columns if column.name in _ADDED])
+        self._trends = database.bulk(
+            t.trend,
+            add=[column.name for column in t.trend.columns if column.name in _ADDED],
+            count=("sources", t.trend_source),
+        )
         self._sources = database.bulk(t.trend_source)
 
     async def unseen(self, until: datetime, limit: int = 500) -> list[Sighting]:
@@ -161,32 +163,15 @@ class Sightings:
                 rows = [{"of": id_, "story": story, "number": number} for id_, story, number in looked.articles]
                 await connection.execute(_SET_SEEN, rows)
             sums = _rolled_up(looked.buckets)
-            new = await self._new_sources(connection, sums)
-            await self._trends.insert(
-                connection,
-                [(*_place(place), *added[:-1], new[_place(place)]) for place, added in sorted(sums.items())],
-            )
+            sources = [(*place, source) for place, added in sums for source in sorted(added.sources)]
+            await self._sources.insert(connection, sources)
+            await self._trends.insert(connection, [(*place, *added[:-1]) for place, added in sums])
             stated = await insert_new(connection, self._database, looked.spikes)
             await resolve(connection, looked.resolved)
         return stated
 
-    async def _new_sources(
-        self, connection: Any, sums: Mapping[tuple[int, int, Key], Added]
-    ) -> Counter[tuple[Any, ...]]:
-        """How many sources each bucket has not had yet; and puts them down. The only writer: nobody comes between."""
-        named = [(*_place(place), source) for place, added in sums.items() for source in sorted(added.sources)]
-        named.sort()
-        columns = tuple_(*t.trend_source.columns)
-        known: set[tuple[Any, ...]] = set()
-        for start in range(0, len(named), _TOGETHER):
-            query = select(t.trend_source).where(columns.in_(named[start : start + _TOGETHER]))
-            known.update(tuple(row) for row in await connection.execute(query))
-        fresh = [row for row in named if row not in known]
-        await self._sources.insert(connection, fresh)
-        return Counter(row[:-1] for row in fresh)
 
-
-_ADDED = frozenset(Added._fields)
+_ADDED = frozenset(Added._fields) - {"sources"}
 _COLUMNS = [t.article.c[name] if name in t.article.c else t.label.c[name] for name in Sighting._fields]
 _SET_SEEN = (
     update(t.article)
@@ -203,17 +188,18 @@ def _sighting(row: Row[Any]) -> Sighting:
     return Sighting(**row._mapping)
 
 
-def _place(place: tuple[int, int, Key]) -> tuple[int, datetime, str, str]:
-    width_s, start_s, key = place
-    return width_s, datetime.fromtimestamp(start_s, UTC), key.kind, key.name
-
-
-def _rolled_up(buckets: Mapping[tuple[datetime, Key], Added]) -> dict[tuple[int, int, Key], Added]:
-    """The same at every resolution, by width, start and key."""
-    sums: dict[tuple[int, int, Key], Added] = {}
-    for width_s in RESOLUTIONS_S.values():
-        for (start, key), added in buckets.items():
-            place = (width_s, bucket_start_s(start, width_s), key)
-            known = sums.get(place)
-            sums[place] = added if known is None else known.plus(added)
-    return sums
+def _rolled_up(buckets: Mapping[tuple[datetime, Key], Added]) -> list[tuple[tuple[int, datetime, str, str], Added]]:
+    """The same at every resolution, each with its primary key, in the order of these."""
+    of_keys = [(int(start.timestamp()), key, added) for (start, key), added in buckets.items()]
+    of_keys.sort(key=itemgetter(1))  # once: each bucket of any width then gets its keys in order
+    rows: list[tuple[tuple[int, datetime, str, str], Added]] = []
+    for width_s in sorted(RESOLUTIONS_S.values()):
+        wide: dict[int, dict[Key, Added]] = {}
+        for start_s, key, added in of_keys:
+            sums = wide.setdefault(start_s // width_s * width_s, {})
+            known = sums.get(key)
+            sums[key] = added if known is None else known.plus(added)
+        for start_s, sums in sorted(wide.items()):
+            start = datetime.fromtimestamp(start_s, UTC)
+            rows += [((width_s, start, *key), added) for key, added in sums.items()]
+    return rows

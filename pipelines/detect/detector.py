@@ -1,6 +1,6 @@
 """What finds spikes in counts of stories."""
 
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Hashable, Sequence
 from typing import NamedTuple, Protocol
 
 
@@ -32,6 +32,20 @@ class Finding(NamedTuple):
     opens: bool
 
 
+class Power(NamedTuple):
+    """What it would take to fire on a key over one horizon.
+
+    Units: `needed` the least number of negative stories there, None where the key is not looked at over that horizon;
+        `expected`, `low` and `high` as in a score.
+    """
+
+    horizon_s: int
+    needed: int | None
+    expected: float
+    low: float
+    high: float
+
+
 class Detector(Protocol):
     """Scores keys against their own past. No I/O, no clock; memory per key is constant.
 
@@ -42,6 +56,11 @@ class Detector(Protocol):
     @property
     def version(self) -> str: ...
 
+    @property
+    def horizons_s(self) -> Sequence[int]:
+        """How far it looks back, in seconds, ascending."""
+        ...
+
     def advance(
         self, bucket: int, *, observed: float = 1.0, silent: Collection[Hashable] = ()
     ) -> list[tuple[Hashable, int]]:
@@ -51,6 +70,10 @@ class Detector(Protocol):
         call; at 0 nothing is learned and no episode ends. `silent` names keys whose own feeds were not heard.
         Returns the episodes that ended: the key, and the bucket of the end.
         """
+        ...
+
+    def hear(self, bucket: int, observed: float) -> None:
+        """It has turned out that no more than this share was heard in a past bucket; ignored once that is learned."""
         ...
 
     def volume(self, bucket: int, stories: int) -> None:
@@ -73,11 +96,19 @@ class Detector(Protocol):
         """
         ...
 
+    def open_episodes(self) -> Collection[Hashable]:
+        """The keys that have fired and have not been low for long enough since."""
+        ...
+
     def power(self, key: Hashable, horizon_s: int) -> int | None:
         """The least number of negative stories in that horizon, none other beside them, that would fire now.
 
         None: the key is not looked at over that horizon.
         """
+        ...
+
+    def expected(self, key: Hashable, horizon_s: int) -> tuple[float, float, float]:
+        """How many negative stories the key's past lets expect in that horizon, and the central 95 % of it."""
         ...
 
     def dump(self) -> bytes:

@@ -1,7 +1,7 @@
 """Looks on every tick at the articles that were stored since, states spikes, and puts them on the bus."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import datetime
 from typing import Any
 
@@ -17,14 +17,16 @@ from monitor.leader import Lead, Led
 from monitor.settings import DetectSettings
 from monitor.storage.coverage import Exposure
 from monitor.storage.leases import Term
-from monitor.storage.sightings import Checkpoint, Looked, Sighting
+from monitor.storage.sightings import Checkpoint, Looked
 from monitor.storage.store import Store
+from pipelines.detect.order import looked_at
 from pipelines.detect.watch import LOOKS_BACK, Watch
 
 log = structlog.get_logger(__name__)
 
 _NAME = "detect"
 _CHECKPOINT_EVERY = 5_000
+_RELEARNED_EVERY = 50_000
 # While articles come, time is theirs. What was fetched has been stored and seen after so long, in real seconds.
 _QUIET_S = 10.0
 # And articles are looked at in the order of their fetches: for so long the slower of two may catch up.
@@ -94,8 +96,7 @@ class Detect(Led):
 
     async def _try_tick(self, now: datetime) -> None:
         try:
-            with self.vital.step():
-                await self.tick(now)
+            await self.tick(now)
         except LeaseError as error:
             self._lost(self._since)
             log.warning("tick_refused", error=str(error))
@@ -113,29 +114,34 @@ class Detect(Led):
         term = self._term()
         if term != self._since:
             self._forget(term)
-        watch = self._watch or await self._remember()
-        watch.hearing.know(await self._polls(now))
+        watch = self._watch or await self._remember(now, term)
+        with self.vital.step():
+            watch.hearing.know(await self._polls(now - LOOKS_BACK, now))
         found: list[Spike] = []
-        while articles := await self._store.sightings.unseen(now):
-            self._quiet = None
-            self._watch = None  # it knows more than the tables until they are written: if they are not, it is made anew
-            looked = watch.take(articles)
-            found += await self._write(looked, term)
+        while True:
+            with self.vital.step():  # each piece for itself: a backlog may take hours
+                articles = await self._store.sightings.unseen(now)
+                if not articles:
+                    break
+                self._quiet = None
+                self._watch = None  # it knows more than the tables until they are written: else it is made anew
+                found += await self._write(watch.take(articles), term)
+                self._watch = watch
+                if watch.seen - self._kept >= _CHECKPOINT_EVERY:
+                    await self._keep()
+        with self.vital.step():
+            await self._go_on(watch, now, term)
             self._watch = watch
-            if watch.seen - self._kept >= _CHECKPOINT_EVERY:
-                await self._keep()
-        await self._go_on(watch, now, term)
-        self._watch = watch
-        if self._may_be_unpublished:
-            await self._publish(now)
-            self._may_be_unpublished = False
+            if self._may_be_unpublished:
+                await self._publish(now)
+                self._may_be_unpublished = False
         return found
 
-    async def _polls(self, now: datetime) -> Exposure | None:
-        """What the polls of the last days have told; None where nothing is polled."""
+    async def _polls(self, since: datetime, now: datetime) -> Exposure | None:
+        """What the polls have told of the time since then; None where nothing is polled."""
         if await self._store.coverage.bounds() is None:
             return None
-        return await self._store.coverage.observed(now - LOOKS_BACK, now, now=now)
+        return await self._store.coverage.observed(since, now, now=now)
 
     async def _go_on(self, watch: Watch, now: datetime, term: Term | None) -> None:
         """Lets the time pass in which nothing came, so that episodes end: up to when it had become quiet."""
@@ -158,7 +164,7 @@ class Detect(Led):
         self._may_be_unpublished |= bool(looked.spikes)
         return list(looked.spikes)
 
-    async def _remember(self) -> Watch:
+    async def _remember(self, now: datetime, term: Term | None) -> Watch:
         """The watch as it was after the article that was looked at last."""
         sightings = self._store.sightings
         watch = self._untaught()
@@ -174,29 +180,24 @@ class Detect(Led):
         if seen:
             last = await sightings.seen(after=seen - 1, limit=1)
             since = last[0].fetched_at - LOOKS_BACK if last else None
-            async for articles in self._looked_at(0, upto=seen, since=since):
-                watch.remember(articles)
-        async for articles in self._looked_at(seen):
-            watch.repeat(articles)
+            async for articles in looked_at(sightings, upto=seen, since=since):
+                with self.vital.step():
+                    watch.remember(articles)
         self._kept = seen
+        if rest := await sightings.seen(after=seen, limit=1):
+            watch.hearing.know(await self._polls(rest[0].fetched_at - LOOKS_BACK, now))
+        async for articles in looked_at(sightings, after=seen):
+            with self.vital.step():
+                watch.repeat(articles)
+                if watch.seen - self._kept >= _RELEARNED_EVERY:
+                    self._watch = watch
+                    await self._keep()
         if watch.seen > seen:
             log.info("looked_again", articles=watch.seen - seen)
+        open_ones = watch.open_episodes()
+        if over := [(key, now) for key in await self._store.spikes.firing() if key not in open_ones]:
+            await sightings.save(Looked([], {}, [], over), term)  # stated by rules that do not hold any more
         return watch
-
-    async def _looked_at(
-        self, after: int, *, upto: int | None = None, since: datetime | None = None
-    ) -> AsyncIterator[list[Sighting]]:
-        """The articles that were looked at, in that order, those of one fetch never apart."""
-        waiting: list[Sighting] = []
-        while articles := await self._store.sightings.seen(after=after, upto=upto, since=since):
-            after = articles[-1].seen or after
-            waiting += articles
-            last = waiting[-1].fetched_at
-            if complete := [article for article in waiting if article.fetched_at != last]:
-                yield complete
-            waiting = [article for article in waiting if article.fetched_at == last]
-        if waiting:
-            yield waiting
 
     async def _keep(self) -> None:
         """Saves what is remembered, so that the next start need not look at everything again."""

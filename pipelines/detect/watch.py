@@ -13,7 +13,7 @@ from monitor.domain.windows import ALL, BUCKET_S, Key, bucket_start
 from monitor.settings import DetectSettings
 from monitor.storage.articles import micro
 from monitor.storage.sightings import Added, Looked, Sighting
-from pipelines.detect.detector import Detector, Finding
+from pipelines.detect.detector import Detector, Finding, Power, Score
 from pipelines.detect.evidence import Evidence
 from pipelines.detect.hearing import Hearing
 from pipelines.stories.clusters import Stories
@@ -24,7 +24,10 @@ LOOKS_BACK = timedelta(hours=72)
 _REACH = int(timedelta(hours=48).total_seconds()) // BUCKET_S
 """Evidence of so many buckets is kept: no horizon is longer."""
 
-_MAX_STORIES = 50
+MAX_STORIES = 50
+"""So many of its stories a spike names."""
+
+_NONE = (0, 0, 0, 0, 0)
 
 
 class Watch:
@@ -38,7 +41,7 @@ class Watch:
         self._detector = detector
         self.hearing = Hearing()
         self._settings = settings
-        self._stories = Stories()
+        self._stories = Stories(capacity=settings.story_capacity)
         self._told = FirstTold()
         self._evidence = Evidence(_REACH)
         self._bucket: int | None = None
@@ -46,7 +49,19 @@ class Watch:
 
     @property
     def version(self) -> str:
+        """What the state of a watch depends on: another one has to look at everything again."""
+        settings = self._settings.model_dump(mode="json", exclude={"tick_s"})
+        settings["keys"] = sorted(settings["keys"])
+        return f"{self._detector.version} {json.dumps(settings, sort_keys=True)}"
+
+    @property
+    def detector(self) -> str:
+        """The version of its detector, as its spikes name it."""
         return self._detector.version
+
+    def open_episodes(self) -> set[Key]:
+        """The keys whose episodes go on."""
+        return {key for key in self._detector.open_episodes() if isinstance(key, Key)}
 
     def take(self, articles: Sequence[Sighting]) -> Looked:
         """Looks at the next articles. Whole instants: all that one fetch brought come in one call."""
@@ -61,10 +76,10 @@ class Watch:
                 story = self._stories.assign(article.id, article.title, article.summary, article.fetched_at)
                 self.seen += 1
                 placed.append((article.id, story, self.seen))
-                for key, new in self._count(article, story):
-                    _add(buckets, article, key, new)
-                    if new.negative and key.kind in self._settings.keys:
-                        hot.add(key)
+                told = self._count(article, story)
+                _add(buckets, article, told)
+                if self._is_news(article):
+                    hot.update(key for key, new in told if new.negative)
             spikes += self._judge(hot, fetched_at)
         return Looked(placed, buckets, spikes, resolved)
 
@@ -77,6 +92,8 @@ class Watch:
             self._bucket = bucket
         while self._bucket < bucket:
             heard = self.hearing.heard(self._bucket)
+            for past, share in heard.amended.items():
+                self._detector.hear(past, share)
             silent = [Key("source", name) for name in sorted(heard.silent)]
             self._bucket += 1
             over = self._detector.advance(self._bucket, observed=heard.share, silent=silent)
@@ -91,10 +108,14 @@ class Watch:
             for key, new in self._tell(article, article.story_id):
                 if self._is_bad(article) and key.kind in self._settings.keys:
                     is_first = bool(new.negative)
-                    self._evidence.take(key, _bucket_of(article), article, article.story_id, is_first=is_first)
+                    self._evidence.take(key, bucket_of(article), article, article.story_id, is_first=is_first)
 
-    def repeat(self, articles: Sequence[Sighting]) -> None:
-        """Looks again at what was looked at after the checkpoint: all comes out as it did, and is in the tables."""
+    def repeat(self, articles: Sequence[Sighting]) -> list[Spike]:
+        """Looks again at what was looked at after the checkpoint: all comes out as it did, and is in the tables.
+
+        Returns the spikes that were stated then.
+        """
+        spikes: list[Spike] = []
         for fetched_at, together in groupby(articles, key=lambda article: article.fetched_at):
             self.advance(fetched_at)
             hot: set[Key] = set()
@@ -102,8 +123,22 @@ class Watch:
                 story = article.story_id
                 self._stories.remember(article.id, article.title, article.summary, article.fetched_at, story)
                 self.seen = article.seen or self.seen
-                hot |= {key for key, new in self._count(article, story) if new.negative}
-            self._judge({key for key in hot if key.kind in self._settings.keys}, fetched_at)
+                told = self._count(article, story)
+                hot |= {key for key, new in told if new.negative and self._is_news(article)}
+            spikes += self._judge(hot, fetched_at)
+        return spikes
+
+    def score(self, key: Key) -> Score | None:
+        """How surprising the evidence on a key is by now; None where it is too thin."""
+        return self._detector.score(key)
+
+    def power(self, key: Key) -> list[Power]:
+        """What it would take to fire on a key now, by horizon."""
+        detector = self._detector
+        return [
+            Power(horizon_s, detector.power(key, horizon_s), *detector.expected(key, horizon_s))
+            for horizon_s in detector.horizons_s
+        ]
 
     def dump(self) -> bytes:
         """What cannot be told from the articles of the last days."""
@@ -121,6 +156,10 @@ class Watch:
     def _is_bad(self, article: Sighting) -> bool:
         return (article.negative or 0.0) >= self._settings.negative_from
 
+    def _is_news(self, article: Sighting) -> bool:
+        """Whether it may give an alarm: a backlog tells of what is over."""
+        return (article.fetched_at - article.published_at).total_seconds() <= self._settings.alert_horizon_s
+
     def _tell(self, article: Sighting, story: str) -> list[tuple[Key, New]]:
         """The keys of an article, each with what is new to it."""
         at_s = article.fetched_at.timestamp()
@@ -129,8 +168,9 @@ class Watch:
         return [(key, self._told.take(key, story, at_s, negative=negative)) for key in keys]
 
     def _count(self, article: Sighting, story: str) -> list[tuple[Key, New]]:
-        bucket = _bucket_of(article)
+        bucket = bucket_of(article)
         told = self._tell(article, story)
+        is_bad = self._is_bad(article)
         self.hearing.take(self._bucket or bucket, [article.source])
         for key, new in told:
             if key == ALL and new.story:
@@ -139,23 +179,28 @@ class Watch:
                 continue
             if new.story or new.negative:
                 self._detector.take(key, bucket, new.negative, new.story)
-            if self._is_bad(article):
+            if is_bad:
                 self._evidence.take(key, bucket, article, story, is_first=bool(new.negative))
         return told
 
     def _judge(self, keys: Iterable[Key], at: datetime) -> list[Spike]:
         found = []
-        for key in sorted(keys, key=lambda key: (key != ALL, key)):
-            score = self._detector.score(key)
-            if score is None:
-                continue
-            after = (self._bucket or 0) - score.horizon_s // BUCKET_S
-            if self._evidence.sources(key, after) < self._settings.min_sources:
+        watched = [key for key in keys if key.kind in self._settings.keys]
+        for key in sorted(watched, key=lambda key: (key != ALL, key)):
+            if self._settings.min_sources > 1 and not self._is_carried(key):  # one source any story has
                 continue
             finding = self._detector.judge(key)
             if finding is not None:
                 found.append(self._spike(key, finding, at))
         return found
+
+    def _is_carried(self, key: Key) -> bool:
+        """Whether the evidence comes from enough sources."""
+        score = self._detector.score(key)
+        if score is None:
+            return False
+        after = (self._bucket or 0) - score.horizon_s // BUCKET_S
+        return self._evidence.sources(key, after) >= self._settings.min_sources
 
     def _spike(self, key: Key, finding: Finding, at: datetime) -> Spike:
         score = finding.score
@@ -180,31 +225,26 @@ class Watch:
             low=score.low,
             high=score.high,
             per_week=score.per_week,
-            stories=tuple(stories[:_MAX_STORIES]),
+            stories=tuple(stories[:MAX_STORIES]),
         )
 
 
-def _add(buckets: dict[tuple[datetime, Key], Added], article: Sighting, key: Key, new: New) -> None:
-    """Adds an article to its bucket. Who it names is counted here alone; the rest is, once it is stored."""
-    counts = dict.fromkeys(("positive", "neutral", "negative", "unlabelled"), 0)
-    polarity_micro = 0
-    if key.kind == "entity":
-        counts[article.sentiment or "unlabelled"] = 1
-        polarity_micro = micro((article.positive or 0.0) - (article.negative or 0.0))
-    added = Added(
-        **counts,
-        polarity_micro=polarity_micro,
-        stories=new.story,
-        negative_stories=new.negative,
-        sources=frozenset({article.source}),
-    )
-    place = bucket_start(article.published_at), key
-    known = buckets.get(place)
-    buckets[place] = added if known is None else known.plus(added)
+def _add(buckets: dict[tuple[datetime, Key], Added], article: Sighting, told: Iterable[tuple[Key, New]]) -> None:
+    """Adds an article to its buckets. Who it names is counted here alone; the rest is, once it is stored."""
+    start, sources = bucket_start(article.published_at), frozenset({article.source})
+    sentiment = article.sentiment
+    polarity_micro = micro((article.positive or 0.0) - (article.negative or 0.0))
+    signs = (sentiment == "positive", sentiment == "neutral", sentiment == "negative", sentiment is None)
+    named = (int(signs[0]), int(signs[1]), int(signs[2]), int(signs[3]), polarity_micro)
+    for key, new in told:
+        counts = named if key.kind == "entity" else _NONE
+        added = Added(*counts, new.story, new.negative, sources)
+        known = buckets.get((start, key))
+        buckets[start, key] = added if known is None else known.plus(added)
 
 
-def _bucket_of(article: Sighting) -> int:
-    """That of its publication; a stamp ahead of the fetch moves nothing ahead."""
+def bucket_of(article: Sighting) -> int:
+    """Where an article counts: in that of its publication; a stamp ahead of the fetch moves nothing ahead."""
     return int(min(article.published_at, article.fetched_at).timestamp()) // BUCKET_S
 
 

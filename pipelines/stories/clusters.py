@@ -48,16 +48,17 @@ class Stories:
     summary, each bucket keeping its newest few; what is a match is decided on the words themselves (`likeness`).
     So an article costs the same however many are within the horizon, and however alike they are.
 
-    Units:  `capacity` in articles, rounded up to a power of two: about how many of the newest ones are found again; the
-            tables take 224 bytes for each, at once. Articles within the horizon take some 500 bytes each beside it.
+    Units:  `capacity` in articles, rounded up to a power of two: how many of the newest ones are known. The tables take
+            224 bytes for each, and each that is known some 500 bytes beside it.
     Source: A. Broder, On the resemblance and containment of documents, 1997 (MinHash); P. Indyk and R. Motwani,
             Approximate nearest neighbors, 1998 (banding).
     """
 
-    def __init__(self, horizon: timedelta = timedelta(hours=48), *, capacity: int = 1 << 18) -> None:
+    def __init__(self, horizon: timedelta = timedelta(hours=48), *, capacity: int = 1 << 17) -> None:
         if horizon <= timedelta(0):
             raise ValueError(f"the horizon of stories is {horizon}; it must be longer than nothing")
         self._horizon_s = horizon.total_seconds()
+        self._capacity = capacity
         bits = max(4, (max(1, capacity // _WAYS) - 1).bit_length())
         self._bucket_shift = np.uint64(64 - bits)
         self._buckets: U64 = np.zeros((_BANDS, 1 << bits, _WAYS), np.uint64)
@@ -165,7 +166,8 @@ class Stories:
         limit = self._now - self._horizon_s
         while self._oldest < len(self._articles):
             article = self._articles[self._oldest]
-            if article is not None and article.at >= limit:
+            fits = len(self._articles) - self._oldest <= self._capacity
+            if article is not None and article.at >= limit and fits:
                 break
             if article is not None and self._by_id.get(article.article_id) is article:
                 del self._by_id[article.article_id]

@@ -35,20 +35,26 @@ def likeness(a: Side, b: Side) -> float:
     only_a, only_b = a.title.keys() - b.title.keys(), b.title.keys() - a.title.keys()
     common = len(a.title) - len(only_a)
     titles = common / (common + len(only_a) + len(only_b)) if a.title or b.title else 0.0
-    both_say = bool(a.summary and b.summary)
+    short = min(len(a.summary), len(b.summary))
+    both_say = short > 0
     bodies = _bodies(a, b) if both_say else 0.0
     gap = abs(a.at - b.at)
     if a.text.title == b.text.title and a.text.summary == b.text.summary and gap <= DAY_S:
         return 2.0
     updating = (a.text.updated or b.text.updated) and gap <= _UPDATE_S
-    body_tells = both_say and not a.text.boilerplate and min(len(a.summary), len(b.summary)) >= _BODY
-    moved = updating or (titles == 1.0 and common >= 5 and gap <= _UPDATE_S and not _recurs(a))
+    body_tells = both_say and not a.text.boilerplate and short >= _BODY
+    moved = updating or (
+        common >= 5
+        and gap <= _UPDATE_S
+        and not _recurs(a)
+        and (titles == 1.0 or (body_tells and bodies >= 0.9 and _one_figure(a, b, only_a, only_b)))
+    )
     if body_tells and not moved and _figures_conflict(a, b):
         return 0.0
     retitled = body_tells and bodies >= 0.8 and titles < 0.3
     if not retitled and _opposed(a, b, only_a, only_b):
         return 0.0
-    if not updating and _figures_differ(a, b, only_a, only_b):
+    if not moved and _figures_differ(a, b, only_a, only_b):
         return 0.0
     if _others_named(a, b, only_a, only_b, lenient=retitled):
         return 0.0
@@ -56,10 +62,11 @@ def likeness(a: Side, b: Side) -> float:
         same = _same_headline(a, b, common, gap, bodies)
     elif gap > DAY_S and (_recurs(a) or _recurs(b)):
         same = body_tells and bodies >= 0.9 and _anchored(a, b, titles)
-    elif body_tells and bodies >= 0.75 and _anchored(a, b, titles):
+    elif body_tells and bodies >= (0.75 if short >= _LONG else 0.9) and _anchored(a, b, titles):
         same = True
     elif body_tells:
-        same = bodies >= 0.45 and titles >= 0.4
+        # Each title with news of which the other article knows nothing: two developments, however alike the background.
+        same = bodies >= 0.45 and titles >= 0.4 and (only_a <= b.words or only_b <= a.words)
     else:
         same = _same_words(a, b, only_a, only_b, titles, gap)
     return titles + bodies if same else 0.0
@@ -126,6 +133,11 @@ def _figures_differ(a: Side, b: Side, only_a: set[int], only_b: set[int]) -> boo
         if mine and theirs:
             return True
     return False
+
+
+def _one_figure(a: Side, b: Side, only_a: set[int], only_b: set[int]) -> bool:
+    """Whether the titles differ in one number and nothing else: a toll or a fall that has grown."""
+    return [a.title[word] for word in only_a] == [NUMBER] and [b.title[word] for word in only_b] == [NUMBER]
 
 
 def _figures_conflict(a: Side, b: Side) -> bool:

@@ -47,6 +47,7 @@ _BY: Final = re.compile(r"^by ([\w' ]{2,30}?)[\s.,:-]+(?=[A-Z(])", re.IGNORECASE
 _PROPER: Final = re.compile(r"(?:[A-Z][\w'’.&]*|of|the|and)(?:\s+(?:[A-Z][\w'’.&]*|of|the|and)){0,3}")
 _DOMAIN: Final = re.compile(r"[\w-]+(?:\.[\w-]+)*\.[a-z]{2,4}", re.IGNORECASE)
 _DATELINE: Final = re.compile(r"^[^()]{0,60}\(([\w .&'-]{2,24})\)\s*[-–—:.]*\s*")
+_TICKER: Final = re.compile(r"[\[(<]\s*(?:[A-Z][A-Za-z]{2,9}\s*:\s*[A-Z0-9.]{1,9}|[A-Z0-9]{1,6}\.[A-Z]{1,2})\s*[\])>]")
 _PLACE: Final = re.compile(r"^[A-Z][A-Z .,/'’-]{2,30}(?:,\s+\w{3,9}\.?\s+\d{1,2})?\s+[-–—]{1,2}\s+")
 
 
@@ -70,7 +71,7 @@ def read(title: str, summary: str) -> Text:
     """What an article's title and summary say, freed of marks, sources and datelines."""
     title, summary = _unmarked(title[:_MAX_TITLE]), _unmarked(summary[:_MAX_SUMMARY])
     bare, updated = _without_marks(title)
-    bare, cut = _without_dots(bare)
+    bare, cut = _without_dots(_TICKER.sub(" ", bare))
     body, body_cut = _without_dots(_without_dateline(summary))
     lower = set(_TOKEN.findall(_plain(body)))
     lower.update(_TOKEN.findall(_plain(bare)))

@@ -38,10 +38,10 @@ COMPANY: Final = _set(
     """
 )
 MARKS: Final = (
-    r"updated?|refiled?|refiling|corrected|correction|rpt|repeats?|repeating|recasts?|breaking(?: news)?|exclusive"
-    r"|live(?: updates?| blog)?|just in|developing(?: story)?|urgent|flash|news ?flash|(?:news )?alert|watch|video|reg"
-    r"|amended|wrapup|eilmeldung|eil|urgente?|ultima hora|última hora|exclusif|exclusiva|exklusiv|en direct|en directo"
-    r"|korrektur|alerte|更新|速報|独家|快讯|重发|更正|срочно"
+    r"updated?|refiled?|refiling|corrected(?:[ -]\(official\))?|correction|rpt|repeats?|repeating|recasts?"
+    r"|breaking(?: news)?|exclusive|live(?: updates?| blog)?|just in|developing(?: story)?|urgent|flash|news ?flash"
+    r"|(?:news )?alert|watch|video|reg|amended|wrapup|eilmeldung|eil|urgente?|ultima hora|última hora|exclusif"
+    r"|exclusiva|exklusiv|en direct|en directo|korrektur|alerte|更新|速報|独家|快讯|重发|更正|срочно"
 )
 UPDATING: Final = ("updat", "correct", "recast", "amend", "live", "developing", "wrapup", "更新", "更正", "korrektur")
 

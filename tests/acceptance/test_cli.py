@@ -35,6 +35,7 @@ READING = (
 )
 COMMANDS = (
     *("run", "demo", "replay", "check", "status", "headlines", "trends", "spikes", "alerts", "label"),
+    *("spikes show", "spikes power"),
     *("feeds list", "feeds resume", "feeds test", "feeds import", "dead-letters list", "dead-letters replay"),
 )
 

@@ -358,6 +358,19 @@ def test_idle_keys_cost_nothing_and_are_forgotten(kind: str) -> None:
     assert detector.dump() == untouched.dump()
 
 
+def test_it_tells_what_it_expects_over_each_horizon(kind: str) -> None:
+    detector = build(kind)
+    play(detector, [Told(after, OIL, 1, 2) for after in range(0, WEEK, 12)], WEEK)
+    assert list(detector.horizons_s) == sorted(set(detector.horizons_s))
+    known = [detector.expected(OIL, horizon_s) for horizon_s in detector.horizons_s]
+    assert [mean for mean, _, _ in known] == sorted({mean for mean, _, _ in known}), "more in a longer time"
+    for horizon_s, (mean, low, high) in zip(detector.horizons_s, known, strict=True):
+        assert 0 <= low <= mean <= high
+        assert detector.expected("never seen", horizon_s)[0] < mean
+        needed = detector.power(OIL, horizon_s)
+        assert needed is None or needed > mean
+
+
 def test_the_memory_of_a_key_is_small_and_constant(kind: str) -> None:
     def held(weeks: int) -> float:
         detector = build(kind)

@@ -40,3 +40,28 @@ async def test_what_is_there_is_left_or_added_to(store: Store) -> None:
         await adding.insert(connection, [])
         counted = (await connection.execute(text("SELECT positive, neutral, polarity_micro FROM trend"))).one()
     assert tuple(counted) == (2, 2, -10)
+
+
+async def test_a_column_may_count_the_rows_of_another_table(store: Store) -> None:
+    trends = store._database.bulk(t.trend, add=["positive"], count=("sources", t.trend_source))
+    sources = store._database.bulk(t.trend_source)
+    row = (300, DAY, "all", "all", 1, 2, 3, 4, -5, 0, 0)
+    found = []
+    async with store._database.write() as connection:
+        for names in ([], ["a", "b"], ["b", "c"]):
+            await sources.insert(connection, [(*row[:4], name) for name in names])
+            await sources.insert(connection, [(*row[:3], f"not {row[3]}", name) for name in names])
+            await trends.insert(connection, [row])
+            found.append(tuple((await connection.execute(text("SELECT positive, sources FROM trend"))).one()))
+    assert found == [(1, 0), (2, 2), (3, 3)]
+
+
+async def test_counting_does_not_read_the_other_table_from_end_to_end() -> None:
+    store = await Store.open("sqlite+aiosqlite://")
+    trends = store._database.bulk(t.trend, add=["positive"], count=("sources", t.trend_source))
+    async with store._database.read() as connection:
+        plan = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {trends._insert}", (None,) * 11)
+        steps = [row[-1] for row in plan]
+    await store.aclose()
+    assert [step for step in steps if step.startswith("SEARCH trend_source USING COVERING INDEX")]
+    assert not [step for step in steps if step.startswith("SCAN trend")]

@@ -249,7 +249,7 @@ class Hook:
 async def waiting(store: Store, clock: ManualClock) -> None:
     """An alert whose wait is over."""
     spike = make_spike()
-    await Group(store, clock, AlertSettings()).process([Received(Stream.SPIKES, 0, 0, "key", encode(spike))])
+    await Group(store, AlertSettings()).process([Received(Stream.SPIKES, 0, 0, "key", encode(spike))])
     clock.set(NOW + timedelta(seconds=31))
 
 

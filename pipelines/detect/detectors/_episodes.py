@@ -84,6 +84,9 @@ class Episodes:
                 ended.append((key, bucket))
         return ended
 
+    def open(self) -> list[Hashable]:
+        return [key for key, episode in self._of.items() if episode.is_open]
+
     def dump(self) -> list[Any]:
         return [[name_of(key), one.peak, one.fired_at, one.high_at, one.is_open] for key, one in self._of.items()]
 

@@ -212,6 +212,11 @@ class GammaPoisson:
 
     # Stories come in.
 
+    def hear(self, bucket: int, observed: float) -> None:
+        back = (self._now or 0) - bucket
+        if 0 < back < self._longest:
+            self._heard[-1 - back] = min(self._heard[-1 - back], observed)
+
     def volume(self, bucket: int, stories: int) -> None:
         bucket = self._slot(bucket)
         if bucket >= 0:
@@ -262,11 +267,12 @@ class GammaPoisson:
             return None
         return Finding(key, self._now, self._told(state, best), opens=self._episodes.fired(key, value, self._now))
 
+    def open_episodes(self) -> list[Hashable]:
+        return self._episodes.open()
+
     def power(self, key: Hashable, horizon_s: int) -> int | None:
         """Raises: ValueError, for a horizon that it does not look back over."""
-        if horizon_s % BUCKET_S or horizon_s // BUCKET_S not in self._steps:
-            raise ValueError(f"expected a horizon of {' or '.join(str(step * BUCKET_S) for step in self._steps)} s")
-        horizon = self._steps.index(horizon_s // BUCKET_S)
+        horizon = self._horizon(horizon_s)
         state = self._keys.get(key)
         numbers = self._past.new() if state is None else state
         level = self._past.level(numbers)
@@ -288,6 +294,22 @@ class GammaPoisson:
             middle = (least + most) // 2
             least, most = (least, middle) if fires(middle) else (middle, most)
         return most
+
+    @property
+    def horizons_s(self) -> list[int]:
+        return [step * BUCKET_S for step in self._steps]
+
+    def expected(self, key: Hashable, horizon_s: int) -> tuple[float, float, float]:
+        """Raises: ValueError, for a horizon that it does not look back over."""
+        state = self._keys.get(key)
+        level = self._past.level(self._past.new() if state is None else state)
+        expected = level.rate * self._back[self._horizon(horizon_s)]
+        return expected, *interval(expected, level.size)
+
+    def _horizon(self, horizon_s: int) -> int:
+        if horizon_s not in self.horizons_s:
+            raise ValueError(f"expected a horizon of {' or '.join(map(str, self.horizons_s))} s")
+        return self.horizons_s.index(horizon_s)
 
     def _value(self, key: Hashable) -> float:
         state = self._keys.get(key)

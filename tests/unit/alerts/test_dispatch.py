@@ -60,7 +60,7 @@ def _spike(number: int, **overrides: Any) -> Spike:
 
 async def _told(store: Store, clock: ManualClock, *spikes: Spike) -> None:
     """The spikes are taken in, and their wait passes."""
-    group = Group(store, clock, SETTINGS)
+    group = Group(store, SETTINGS)
     batch = [Received(Stream.SPIKES, 0, n, str(spike.key), encode(spike)) for n, spike in enumerate(spikes)]
     for _ in range(2):  # the second time it changes nothing
         outcome = await group.process(batch)
@@ -268,12 +268,12 @@ async def test_a_replay_tells_nobody(store: Store, clock: ManualClock) -> None:
 
 async def test_what_is_no_spike_is_refused(store: Store, clock: ManualClock) -> None:
     message = Received(Stream.SPIKES, 0, 0, "k", b"{")
-    outcome = await Group(store, clock, SETTINGS).process([message])
+    outcome = await Group(store, SETTINGS).process([message])
     assert [(one.message, one.error.reason) for one in outcome.rejected] == [(message, Reason.MALFORMED)]
 
 
 async def test_a_minor_spike_is_not_told(store: Store, clock: ManualClock) -> None:
-    group = Group(store, clock, AlertSettings(min_severity=Severity.CRITICAL))
+    group = Group(store, AlertSettings(min_severity=Severity.CRITICAL))
     outcome = await group.process([Received(Stream.SPIKES, 0, 0, "k", encode(_spike(1)))])
     assert (outcome.rejected, await store.alerts.latest(limit=9)) == ([], [])
 
@@ -334,7 +334,7 @@ async def test_a_replay_that_tells_nobody_leaves_alone_what_waits_for_the_daemon
 
 
 async def test_a_replayed_spike_joins_no_alert_of_the_daemon(store: Store, clock: ManualClock) -> None:
-    replaying = Group(store, clock, SETTINGS, deliver=False)
+    replaying = Group(store, SETTINGS, deliver=False)
     spike = _spike(1)  # of NOW, which is long ago by the machine's clock, or still to come
     await replaying.process([Received(Stream.SPIKES, 0, 0, str(spike.key), encode(spike))])
     ((row, _),) = await store.alerts.latest(limit=9)
@@ -345,7 +345,7 @@ async def test_a_replayed_spike_joins_no_alert_of_the_daemon(store: Store, clock
 async def test_a_spike_met_before_its_time_joins_when_it_was_detected(store: Store) -> None:
     start = NOW - timedelta(days=3650)
     spike = _spike(1, detected_at=start + timedelta(hours=3))
-    await Group(store, ManualClock(start), SETTINGS).process([Received(Stream.SPIKES, 0, 0, "spikes", encode(spike))])
+    await Group(store, SETTINGS).process([Received(Stream.SPIKES, 0, 0, "spikes", encode(spike))])
     ((row, _),) = await store.alerts.latest(limit=9)
     assert row.alert.opened_at == spike.detected_at
     assert row.due_at == spike.detected_at + timedelta(seconds=SETTINGS.group_wait_s)

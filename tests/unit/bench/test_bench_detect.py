@@ -341,7 +341,20 @@ class Recorder:
     def score(self, key: Hashable) -> Score | None:
         raise AssertionError
 
+    def hear(self, bucket: int, observed: float) -> None:
+        raise AssertionError
+
+    def open_episodes(self) -> list[Hashable]:
+        raise AssertionError
+
+    @property
+    def horizons_s(self) -> list[int]:
+        raise AssertionError
+
     def power(self, key: Hashable, horizon_s: int) -> int:
+        raise AssertionError
+
+    def expected(self, key: Hashable, horizon_s: int) -> tuple[float, float, float]:
         raise AssertionError
 
     def dump(self) -> bytes:
@@ -514,7 +527,7 @@ def test_the_command_prints_tables_or_json(small: Archive, tmp_path: Path, monke
     )
     path.write_text("\n".join(map(json.dumps, lines)))
     place = Workplace(tmp_path / "place")
-    line = ("bench", "detect", str(path), "--stories", "title", "--seeds", "5")
+    line = ("bench", "detect", str(path), "--stories", "title", "--seeds", "5", "--articles", "0")
     found = json.loads(place.call(*line, "--json").out)
     assert found["seeds"] == [5]
     assert found["items"] == len(small.items)

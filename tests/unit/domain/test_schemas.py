@@ -8,7 +8,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 
 from monitor.bus.streams import Stream
 from monitor.domain.dead_letters import DeadLetter
-from monitor.domain.record import Record, encode, fingerprint
+from monitor.domain.record import WIRE_VERSION, Record, encode, fingerprint
 from monitor.errors import Reason
 from tests import schemas
 from tests.factories import NOW, make_article, make_labelled, make_spike
@@ -52,7 +52,7 @@ def test_what_is_sent_keeps_to_it(stream: Stream, record: Record) -> None:
 @pytest.mark.parametrize(("stream", "record"), RECORDS)
 def test_it_is_no_empty_promise(stream: Stream, record: Record) -> None:
     sent = json.loads(encode(record))
-    assert not _validator(stream).is_valid({**sent, "v": 2})
+    assert not _validator(stream).is_valid({**sent, "v": WIRE_VERSION + 1})
     assert not _validator(stream).is_valid({**sent, "record": "Letter"})
     for name in _validator(stream).schema["$defs"][type(record).__name__]["required"]:
         assert not _validator(stream).is_valid({**sent, "body": {**sent["body"], name: []}}), name

@@ -114,6 +114,33 @@ def test_alike_is_not_the_same(first: str, second: str, hours: int) -> None:
     assert len(ids) == 2
 
 
+GRANT = "after the county withdrew its grant on Monday."
+HOURS = "hours after a landslide at a quarry near Velden killed four workers."
+QUARRY = "people at a quarry near Velden, rescue crews said."
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "stories"),
+    [
+        (("Velden quarry landslide: road closed", f"The road to the coast was shut {HOURS}"),
+         ("Velden quarry landslide: manager held", f"The manager was arrested {HOURS}"), 2),
+        (("Ferry firm sells two ships", f"The ferry firm put two of its ships up for sale {GRANT}"),
+         ("Ferry firm to sell two ships", f"The ferry firm will put two ships up for sale {GRANT}"), 1),
+        (("Landslide at Velden quarry kills 4 people", f"At dawn a landslide buried 4 {QUARRY}"),
+         ("Landslide at Velden quarry kills 6 people", f"At dawn a landslide buried 6 {QUARRY}"), 1),
+        (("Velden sells bonds due 2030 at 4.2%", "Velden sold bonds to funds at a yield of 4.2% at its auction."),
+         ("Velden sells bonds due 2040 at 4.9%", "Velden sold bonds to funds at a yield of 4.9% at its auction."), 2),
+        (("Velden Foods [VLD.L] warns on profit, shares sink", ""),
+         ("Velden Foods warns on profit, shares sink", ""), 1),
+    ],
+    ids=["two developments", "one text, edited", "a toll that grew", "two auctions", "ticker"],
+)  # fmt: skip
+def test_what_differs_decides(first: tuple[str, str], second: tuple[str, str], stories: int) -> None:
+    clusters = Stories(capacity=64)
+    ids = {clusters.assign("a" * 32, *first, START), clusters.assign("b" * 32, *second, START + HOUR)}
+    assert len(ids) == stories
+
+
 @settings(max_examples=60, deadline=None)
 @given(_ARTICLES)
 def test_the_same_sequence_gives_the_same_stories(articles: Fed) -> None:
