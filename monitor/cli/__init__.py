@@ -4,6 +4,7 @@ Exit codes: 0 done; 1 it could not be done (the text says why); 2 the configurat
 labelled file is wrong; 3 another process does this work already; 130 stopped at once by a second signal.
 """
 
+import gc
 import io
 import sys
 from pathlib import Path
@@ -74,8 +75,14 @@ def _options(
     context.obj = config
 
 
+# A batch makes ten thousands of records that are gone after it. Looked through as seldom as this, garbage is not taken
+# for something that stays: else every large batch has all that is in memory looked through, for tenths of seconds.
+_GARBAGE = (50_000, 20, 100)
+
+
 def main() -> None:
     """Runs the command line and turns errors into exit codes."""
+    gc.set_threshold(*_GARBAGE)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # Whatever a headline holds can be printed; and what programs read is UTF-8, as JSON has to be.
