@@ -3,14 +3,13 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 import structlog
 from anyio import CapacityLimiter
-from filelock import FileLock, Timeout
 
 from alerts.channel import Channel, Deps
 from alerts.dispatch import Dispatch
@@ -20,8 +19,9 @@ from monitor.bus.bus import Bus
 from monitor.bus.embedded import EmbeddedBus
 from monitor.bus.streams import Group as ConsumerGroup
 from monitor.bus.streams import Stream
+from monitor.claims import claim, make_data_dir
 from monitor.clock import Clock, SystemClock
-from monitor.errors import BusyError, ConfigError, FetchError, InvariantError, Mistake, Reason
+from monitor.errors import ConfigError, FetchError, InvariantError, Mistake, Reason
 from monitor.housekeeping import Housekeeping
 from monitor.http import client
 from monitor.leader import Lead, this_process
@@ -68,7 +68,7 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
 
     Raises: ConfigError, StoreError.
     """
-    _make_data_dir(settings.data_dir)
+    make_data_dir(settings.data_dir)
     store = await Store.open(database_url(settings))
     try:
         yield store
@@ -102,29 +102,6 @@ async def open_core(settings: Settings, clock: Clock) -> AsyncIterator[Core]:
             yield Core(settings, store, bus, clock)
         finally:
             await bus.aclose()
-
-
-@contextlib.contextmanager
-def claim(data_dir: Path, stages: Collection[str]) -> Iterator[None]:
-    """Holds the right to run these stages on this folder; the system takes it back when the process dies.
-
-    Raises: BusyError, naming the process that holds it.
-    """
-    folder = data_dir / "locks"
-    _make_data_dir(folder)
-    with contextlib.ExitStack() as held:
-        for stage in stages:
-            owner = folder / f"{stage}.pid"
-            try:
-                held.enter_context(FileLock(folder / f"{stage}.lock", timeout=0))
-            except Timeout:
-                pid = owner.read_text(encoding="utf-8").strip() if owner.exists() else "unknown"
-                raise BusyError(
-                    f"{stage} already runs on {data_dir} (process {pid}); stop that process, or set another data_dir"
-                ) from None
-            with contextlib.suppress(OSError):  # for the text above only: a full disk is told of later, by who needs it
-                owner.write_text(str(os.getpid()), encoding="utf-8")
-        yield
 
 
 def require_shared_database(settings: Settings) -> None:
@@ -396,10 +373,3 @@ async def run_daemon(settings: Settings, stages: Sequence[str] = STAGES) -> None
 
 def _proxy(settings: Settings) -> str | None:
     return None if settings.http.proxy is None else settings.http.proxy.get_secret_value()
-
-
-def _make_data_dir(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(str(path), [Mistake("data_dir", f"cannot make this folder: {error.strerror}")]) from error

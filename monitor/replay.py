@@ -14,6 +14,7 @@ import structlog
 from monitor import app
 from monitor.bus.bus import Bus
 from monitor.bus.streams import Group
+from monitor.claims import claim
 from monitor.clock import ManualClock, ScaledClock, SystemClock
 from monitor.domain.record import utc
 from monitor.domain.windows import BUCKET_S, bucket_start
@@ -171,7 +172,7 @@ async def replay(
         start = first[0][0].fetched_at if first[0] else _EARLIEST
         clock = ManualClock(start) if speed is None else ScaledClock(start, speed)
         mine = [stage for stage in app.STAGES if ahead is None or stage not in ("classify", "aggregate")]
-        stack.enter_context(app.claim(settings.data_dir, mine if settings.bus.kind == "embedded" else ()))
+        stack.enter_context(claim(settings.data_dir, mine if settings.bus.kind == "embedded" else ()))
         core = await stack.enter_async_context(app.open_core(settings, clock))
         channels = await stack.enter_async_context(app.build_channels(settings)) if deliver else {}
         leads: dict[str, Lead] = {}
@@ -190,9 +191,7 @@ async def replay(
         left_over = await middle.counted()
         began = asyncio.get_running_loop().time()
         if isinstance(clock, ManualClock):
-            line = Line(
-                detect, alerts, dispatch, store=core.store, clock=clock, settings=settings, deliver=deliver
-            )
+            line = Line(detect, alerts, dispatch, store=core.store, clock=clock, settings=settings, deliver=deliver)
             await _at_full_speed(clock, files, way, middle, line, stop, ahead or 0)
         else:
             pump = _Pump(clock, first, chunks, way, stop)

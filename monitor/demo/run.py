@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from monitor import app
+from monitor.claims import claim
 from monitor.clock import SystemClock
 from monitor.demo.newsday import Day, load
 from monitor.demo.servers import Mailbox, Outlets
@@ -73,7 +74,7 @@ async def run_demo(*, calm: bool, say: Say = lambda _: None) -> Report:
         say(f"Four outlets, a mail server and a webhook receiver listen on loopback; {len(day.before)} items are out.")
         for item in day.before:
             outlets.publish(item)
-        stack.enter_context(app.claim(settings.data_dir, app.STAGES))
+        stack.enter_context(claim(settings.data_dir, app.STAGES))
         core = await stack.enter_async_context(app.open_core(settings, SystemClock()))
         components = await stack.enter_async_context(app.build(core))
         stop = asyncio.Event()
