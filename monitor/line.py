@@ -58,13 +58,21 @@ class Line:
                 self._has_looked = True
 
     async def finish(self) -> None:
-        """Sends what is still waiting."""
-        await self._send_until(self._clock.now() + self._wait)
+        """Sends what is still waiting, and saves what was learned."""
+        await self._send_until(self._clock.now() + self._wait + _BUCKET)
+        await self.detect.keep()
 
     async def _send_until(self, end: datetime) -> None:
-        """Lets the clock go to each moment at which something is due, and dispatch do it."""
+        """Lets the clock go to each bucket's end by which something is due, and dispatch do it.
+
+        Bucket by bucket, as what is due came about: so it is sent at one time whether this process stated it, or one
+        that was killed.
+        """
         before = None
-        while (due := await self._store.alerts.next_due(self._group)) is not None and due <= end and due != before:
-            self._clock.set(max(due, self._clock.now()))
+        while (due := await self._store.alerts.next_due(self._group)) is not None and due != before:
+            moment = bucket_start(due) + _BUCKET
+            if moment > end:
+                return
+            self._clock.set(max(moment, self._clock.now()))
             await self._dispatch.dispatch_once()
             before = due

@@ -28,6 +28,7 @@ _EVENTS = ("time", "key", "neg", "story")
 _MISSING = frozenset({"", "nan", "na", "n/a", "null", "none"})
 _NEGATIVE = {"0": False, "1": True, "false": False, "true": True}
 _MOST_REMARKS = 5
+_MOST = 1e100
 # Later than the year 5000 in seconds: it must be in milliseconds.
 _MILLISECONDS = 1e11
 
@@ -66,7 +67,7 @@ def detect(
         raise ConfigError("command line", [Mistake("FILE", "expected either --csv FILE or --events FILE")])
     if series is not None:
         with _lines(series) as lines:
-            _score_rows(_called(series), lines, Series(warmup_rows))
+            _score_rows(_called(series), lines, warmup_rows)
     elif events is not None:
         given = {"theta": theta, "per_week": max(per_week, 1e-12), "warmup_days": warmup_days}
         with _lines(events) as lines:
@@ -76,7 +77,8 @@ def detect(
 # Series.
 
 
-def _score_rows(name: str, lines: TextIO, series: Series) -> None:
+def _score_rows(name: str, lines: TextIO, warmup_rows: int) -> None:
+    series = Series(warmup_rows)
     reader = csv.reader(_checked(name, lines), strict=True)
     header = next(_rows(name, reader), None)
     if header is None:
@@ -86,7 +88,9 @@ def _score_rows(name: str, lines: TextIO, series: Series) -> None:
     writer.writerow([*header, _SCORE])
     remarks = _Remarks(name)
     before: float | None = None
+    rows = 0
     for row in _rows(name, reader):
+        rows += 1
         where = f"{name}: line {reader.line_num}"
         if len(row) != len(header):
             raise DatasetError(f"{where}: {len(row)} fields; the header has {len(header)}")
@@ -101,6 +105,10 @@ def _score_rows(name: str, lines: TextIO, series: Series) -> None:
         writer.writerow([*row, f"{score:.6f}"])
         sys.stdout.flush()
     remarks.sum_up()
+    if rows <= warmup_rows:
+        _remark(
+            f"{name}: all {rows} rows are within the warm-up of {warmup_rows}, and score 0; give fewer --warmup-rows"
+        )
 
 
 def _columns_of_series(name: str, header: Sequence[str]) -> tuple[int, int]:
@@ -121,6 +129,8 @@ def _value(where: str, text: str) -> float | None:
         value = float(text)
     except ValueError:
         raise DatasetError(f"{where}: value {text!r} is no number; leave it empty where it is missing") from None
+    if abs(value) > _MOST and math.isfinite(value):
+        raise DatasetError(f"{where}: value {text!r} is too large to reckon with; give the series in larger units")
     return value if math.isfinite(value) else None
 
 

@@ -31,6 +31,9 @@ class _Powers(NamedTuple):
     keys: list[tuple[Key, list[Power], Score | None]]
 
 
+_PEAK = 3.0
+
+
 def power(
     context: typer.Context,
     key: Annotated[str, typer.Argument(help="all, a topic or a name; with its kind in front: entity:NAME.")],
@@ -107,10 +110,12 @@ def _print_power(key: Key, powers: Sequence[Power], score: Score | None) -> None
     if score is None:
         console.print("Now: too few negative stories for a score.", highlight=False)
         return
+    # Below a peak nothing is known of how often a key comes there.
+    often = f", which it reaches by itself about {how_often(score.per_week)}" if score.value > _PEAK else ""
     console.print(
         f"Now: {score.negative} negative stories of {score.stories} within"
         f" {span(timedelta(seconds=score.horizon_s))}, {amount(score.expected)} expected{interval(score)}:"
-        f" score {score.value:.1f}, which it reaches by itself about {how_often(score.per_week)}.",
+        f" score {score.value:.1f}{often}.",
         highlight=False,
     )
 

@@ -1,5 +1,6 @@
 """Commands that only read: what was said, how it went, what stood out, who was told."""
 
+from datetime import timedelta
 from heapq import merge
 from itertools import islice
 from typing import Annotated, cast
@@ -182,9 +183,13 @@ def key_given(given: str | None) -> tuple[list[KeyKind] | None, str | None]:
 
 
 def _recount(context: typer.Context, resolution: str, as_json: bool) -> None:
+    found = settings(context)
     stored = with_store(context, lambda store: store.articles.trends(resolution=resolution))
-    negative_from = settings(context).detect.negative_from
-    counted = with_store(context, lambda store: store.recount(resolution, negative_from=negative_from))
+    counted = with_store(context, lambda store: store.recount(resolution, negative_from=found.detect.negative_from))
+    if found.database.retention_days and counted:
+        # Hours and days outlive their articles, and what was told before the first that is left is not known any more.
+        since = counted[0].end + timedelta(days=1)
+        stored, counted = ([row for row in rows if row.start >= since] for rows in (stored, counted))
     differing = set(stored).symmetric_difference(counted)
     result = {"resolution": resolution, "stored": len(stored), "recounted": len(counted), "differing": len(differing)}
     if as_json:

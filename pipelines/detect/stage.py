@@ -82,7 +82,7 @@ class Detect(Led):
     async def _finish(self) -> None:
         await self._try_tick(self._clock.now())  # what the stages before have just stored is looked at before the end
         try:
-            await self._keep()
+            await self.keep()
         except (StoreError, LeaseError) as error:
             log.warning("checkpoint_not_saved", error=str(error))
 
@@ -128,7 +128,7 @@ class Detect(Led):
                 found += await self._write(watch.take(articles), term)
                 self._watch = watch
                 if watch.seen - self._kept >= _CHECKPOINT_EVERY:
-                    await self._keep()
+                    await self.keep()
         with self.vital.step():
             await self._go_on(watch, now, term)
             self._watch = watch
@@ -191,7 +191,7 @@ class Detect(Led):
                 watch.repeat(articles)
                 if watch.seen - self._kept >= _RELEARNED_EVERY:
                     self._watch = watch
-                    await self._keep()
+                    await self.keep()
         if watch.seen > seen:
             log.info("looked_again", articles=watch.seen - seen)
         open_ones = watch.open_episodes()
@@ -199,8 +199,11 @@ class Detect(Led):
             await sightings.save(Looked([], {}, [], over), term)  # stated by rules that do not hold any more
         return watch
 
-    async def _keep(self) -> None:
-        """Saves what is remembered, so that the next start need not look at everything again."""
+    async def keep(self) -> None:
+        """Saves what is remembered, so that the next start need not look at everything again.
+
+        Raises: StoreError; LeaseError, if another copy acts.
+        """
         watch = self._watch
         if watch is None or watch.seen == self._kept:
             return

@@ -91,6 +91,12 @@ def test_gaps_and_steps_back_are_scored_with_a_remark(run: Run) -> None:
     assert float(found[502][2]) > 0.9
 
 
+def test_a_series_that_is_all_warm_up_says_so(run: Run) -> None:
+    rows, remarks = run("--csv", "-", given="timestamp,value\n2026-03-02,4\n2026-03-03,5\n")
+    assert [row[2] for row in rows[1:]] == ["0.000000"] * 2
+    assert "--warmup-rows" in remarks
+
+
 def test_many_remarks_are_summed_up(run: Run) -> None:
     rows = "\n".join(f"2026-03-02T{hour:02}:00,nan" for hour in range(20))
     _, remarks = run("--csv", "-", given=f"timestamp,value\n{rows}\n")
@@ -106,6 +112,7 @@ def test_many_remarks_are_summed_up(run: Run) -> None:
         ("2026-03-02,4\n", "line 1: expected a header"),
         ("timestamp,value,anomaly_score\n", "line 1: has a column anomaly_score"),
         ("timestamp,value\n2026-03-02,4\n2026-03-03,four\n", "line 3: value 'four' is no number"),
+        ("timestamp,value\n2026-03-02,1e155\n", "line 2: value '1e155' is too large"),
         ("timestamp,value\n2026-03-02,4\nyesterday-ish,5\n", "line 3: time 'yesterday-ish'"),
         ("timestamp,value\n1700000000000,4\n", "line 2: .*milliseconds"),
         ("timestamp,value\n2026-03-02,4,5\n", "line 2: 3 fields; the header has 2"),
