@@ -83,7 +83,7 @@ def _articles(drawn: Sequence[tuple[int, int, int, str, Sentiment]]) -> list[Lab
 
 
 @given(st.lists(_ARTICLE, min_size=20, max_size=60), st.lists(_MINUTES, min_size=1, max_size=4), st.integers(1, 9))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_whatever_came_every_spike_recomputes_as_equal(drawn: list[Any], looks: list[int], every: int) -> None:
     """Though some were stored only after others that were fetched later had been looked at."""
 
