@@ -81,7 +81,10 @@ class _Way:
 
 
 class _Middle(Protocol):
-    """Who labels and counts what was taken in."""
+    """Who labels and counts what was taken in; `stages`: those of them that run in this process."""
+
+    @property
+    def stages(self) -> Sequence[Stage]: ...
 
     async def settle(self) -> None:
         """Returns when everything on the bus has been labelled, counted and stored, or the replay was stopped."""
@@ -181,7 +184,7 @@ async def replay(
             await stack.enter_async_context(_leading(list(leads.values()), stop))
         alerts, dispatch = await app.build_alerts(core, channels, deliver=deliver, lead=leads.get("alerts"))
         way = _Way(app.build_intake(core), progress)
-        middle: _Here | _Elsewhere
+        middle: _Middle
         if ahead is None:
             middle = _Here(await stack.enter_async_context(app.build_classify(core)), await app.build_counts(core))
         else:
@@ -233,7 +236,7 @@ async def _at_full_speed(
     clock: ManualClock,
     files: Sequence[Path],
     way: _Way,
-    middle: _Here | _Elsewhere,
+    middle: _Middle,
     line: Line,
     stop: asyncio.Event,
     ahead: int,

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from monitor.domain.article import Article
 from monitor.domain.labels import Label, LabelledArticle, Sentiment, Topic
 from monitor.domain.record import fingerprint
-from monitor.domain.windows import ALL, BUCKET_S, RESOLUTIONS_S, Key, bucket_start_s
+from monitor.domain.windows import ALL, RESOLUTIONS_S, Key, bucket_number, bucket_start_s
 from monitor.storage import tables as t
 from monitor.storage.articles import micro
 from monitor.storage.database import Database
@@ -153,7 +153,7 @@ _SEEN: Final = ("stories", "negative_stories", "sources")
 
 
 def _tell(detector: Detector, one: Telling, keys: Sequence[Key]) -> None:
-    bucket = int(one.fetched_at.timestamp()) // BUCKET_S
+    bucket = bucket_number(one.fetched_at)
     detector.advance(bucket)
     for key in keys:
         if key == ALL:

@@ -1,20 +1,19 @@
 """The command that looks for spikes in plain files."""
 
 import csv
-import gzip
 import math
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from io import BufferedReader, TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any, TextIO, cast
+from typing import Annotated, Any, TextIO
 
 import typer
 from dateutil import parser as dates
 
+from monitor.cli.files import opened
 from monitor.cli.output import errors
 from monitor.errors import ConfigError, DatasetError, FetchError, Mistake, Reason
 from pipelines.detect.detectors import gamma_poisson
@@ -259,16 +258,12 @@ def _checked(name: str, lines: TextIO) -> Iterator[str]:
 
 @contextmanager
 def _lines(file: Path) -> Iterator[TextIO]:
-    """The file, or standard input for "-"; compressed or not."""
-    try:
-        opened = nullcontext(sys.stdin.buffer) if str(file) == "-" else file.open("rb")
-    except OSError as error:
-        raise _unread(str(file), error) from error
-    with opened as source:
-        raw = cast("BufferedReader", source)
-        plain = cast("BufferedReader", gzip.open(raw)) if raw.peek(2).startswith(b"\x1f\x8b") else raw  # noqa: SIM115
-        with TextIOWrapper(plain, encoding="utf-8-sig", newline="") as text:
-            yield text
+    with ExitStack() as stack:
+        try:
+            lines = stack.enter_context(opened(file, newline=""))
+        except OSError as error:
+            raise _unread(str(file), error) from error
+        yield lines
 
 
 def _called(file: Path) -> str:

@@ -1,19 +1,17 @@
 """The command that labels texts."""
 
-import gzip
 import json
 import sys
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from io import BufferedReader, TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any, TextIO, cast
+from typing import Annotated, Any
 
 import typer
 
 from monitor import app as application
 from monitor.cli.context import settings as load_settings
+from monitor.cli.files import opened
 from monitor.cli.output import print_facts
 from monitor.domain.labels import Label
 from monitor.errors import ConfigError, FetchError, Mistake, Reason
@@ -67,7 +65,7 @@ def texts_of(file: Path) -> Iterator[str]:
     """
     is_json = ".jsonl" in file.suffixes[-2:]
     try:
-        with _open(file) as lines:
+        with opened(file, errors="replace") as lines:
             for number, line in enumerate(lines, start=1):
                 if not is_json:
                     yield line.rstrip("\r\n")
@@ -76,17 +74,6 @@ def texts_of(file: Path) -> Iterator[str]:
     except (OSError, EOFError, zlib.error) as error:
         why = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise FetchError(Reason.CLIENT_ERROR, f"{file}: {why}") from error
-
-
-@contextmanager
-def _open(file: Path) -> Iterator[TextIO]:
-    """The file, or standard input for "-"; compressed or not. Pipes can be read once only: so nothing is reopened."""
-    with nullcontext(sys.stdin.buffer) if str(file) == "-" else file.open("rb") as source:
-        raw = cast("BufferedReader", source)
-        plain = cast("BufferedReader", gzip.open(raw)) if raw.peek(2).startswith(b"\x1f\x8b") else raw  # noqa: SIM115
-        # "-sig": a byte order mark is no part of the first text.
-        with TextIOWrapper(plain, encoding="utf-8-sig", errors="replace", newline="\n") as text:
-            yield text
 
 
 def _json_text(file: Path, number: int, line: str) -> str:

@@ -11,13 +11,18 @@ MEMORY_S = 86_400.0
 """A story that a key has not had for so long is new to it again."""
 
 
-def keys_of(source: str, topic: str | None, title: str, summary: str) -> list[Key]:
-    """The keys of an article. What no model has read, for its language, names nobody: capitals differ there."""
+def stored_keys(source: str, topic: str | None) -> list[Key]:
+    """The keys that an article counts on as soon as it is stored."""
     keys = [ALL, Key("source", source)]
     if topic is not None:
         keys.append(Key("topic", topic))
-        keys += [Key("entity", name) for name in names(title, summary)]
     return keys
+
+
+def keys_of(source: str, topic: str | None, title: str, summary: str) -> list[Key]:
+    """All keys of an article. What no model has read, for its language, names nobody: capitals differ there."""
+    named = [] if topic is None else names(title, summary)
+    return [*stored_keys(source, topic), *(Key("entity", name) for name in named)]
 
 
 _MOST = 400_000

@@ -1,6 +1,5 @@
 """Buckets of event time, and what was counted in them."""
 
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Literal, NamedTuple
 
@@ -42,6 +41,16 @@ def bucket_start_s(moment: datetime, width_s: int = BUCKET_S) -> int:
     return int(moment.timestamp() // width_s) * width_s
 
 
+def bucket_number(moment: datetime) -> int:
+    """The 5-minute bucket that holds `moment`, counted from the Unix epoch."""
+    return bucket_start_s(moment) // BUCKET_S
+
+
+def bucket_moment(number: int) -> datetime:
+    """When that bucket starts."""
+    return datetime.fromtimestamp(number * BUCKET_S, UTC)
+
+
 class WindowStats(Record):
     """Counts of one key over the half-open window [start, end) of event time.
 
@@ -81,15 +90,6 @@ class WindowStats(Record):
     def negative_share(self) -> float | None:
         """In [0, 1]; None where nothing was labelled."""
         return self.negative / self.labelled if self.labelled else None
-
-
-def total(key: Key, start: datetime, end: datetime, parts: Iterable[WindowStats]) -> WindowStats:
-    """The sum of some of a key's buckets, as the window [start, end)."""
-    sums = dict.fromkeys(("positive", "neutral", "negative", "unlabelled", "polarity_micro"), 0)
-    for part in parts:
-        for name in sums:
-            sums[name] += getattr(part, name)
-    return WindowStats(key=key, start=start, end=end, **sums)
 
 
 def window(end: datetime, length: timedelta) -> tuple[datetime, datetime]:

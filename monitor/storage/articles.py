@@ -10,8 +10,8 @@ from sqlalchemy import ColumnElement, Row, and_, delete, func, select
 
 from monitor.domain.article import Article
 from monitor.domain.labels import LabelledArticle, Sentiment
-from monitor.domain.spikes import StoryEvidence
-from monitor.domain.windows import ALL, BUCKET_S, RESOLUTIONS_S, Key, KeyKind, WindowStats, bucket_start, bucket_start_s
+from monitor.domain.stories import stored_keys
+from monitor.domain.windows import BUCKET_S, RESOLUTIONS_S, Key, KeyKind, WindowStats, bucket_start, bucket_start_s
 from monitor.storage import tables as t
 from monitor.storage.database import Database, to_the_end
 
@@ -33,21 +33,6 @@ class Headline(NamedTuple):
     sentiment: str | None
     probability: float | None
     model_version: str | None
-
-
-class NegativeEvidence(NamedTuple):
-    """The distinct negative stories of a window, the most widely carried first, and how many sources carried them."""
-
-    stories: list[StoryEvidence]
-    sources: int
-
-
-def keys_of(labelled: LabelledArticle) -> list[Key]:
-    """The keys an article counts on."""
-    keys = [ALL, Key("source", labelled.article.source)]
-    if labelled.label is not None:
-        keys.append(Key("topic", labelled.label.top_topic))
-    return keys
 
 
 class Articles:
@@ -209,7 +194,7 @@ def count(batch: Sequence[LabelledArticle]) -> list[tuple[Any, ...]]:
         place = _UNLABELLED if label is None else _COUNTS.index(label.top_sentiment)
         polarity_micro = 0 if label is None else micro(label.polarity)
         start_s = bucket_start_s(labelled.article.published_at)
-        for key in keys_of(labelled):
+        for key in stored_keys(labelled.article.source, None if label is None else label.top_topic):
             counts = sums.get((start_s, key))
             if counts is None:
                 counts = sums[start_s, key] = [0] * len(_COUNTS)
@@ -275,19 +260,3 @@ def _bucket(row: Row[Any], width_s: int) -> WindowStats:
 
 def _end(start: datetime, width_s: int) -> datetime:
     return start + timedelta(seconds=width_s)
-
-
-def _evidence(rows: Sequence[Row[Any]]) -> StoryEvidence:
-    earliest = rows[0]
-    return StoryEvidence(
-        story_id=earliest.story_id,
-        article_id=earliest.id,
-        title=earliest.title,
-        url=earliest.url,
-        source=earliest.source,
-        published_at=earliest.published_at,
-        topic=earliest.topic,
-        probability=earliest.negative,
-        articles=len(rows),
-        sources=len({row.source for row in rows}),
-    )

@@ -3,13 +3,13 @@
 import math
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import accumulate
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, case, delete, func, select, update
 
-from monitor.domain.windows import BUCKET_S, Key, bucket_start, bucket_start_s
+from monitor.domain.windows import BUCKET_S, Key, bucket_moment, bucket_number, bucket_start
 from monitor.storage import tables as t
 from monitor.storage.database import Database, to_the_end
 
@@ -49,27 +49,27 @@ class Exposure(Mapping[datetime, Observed]):
         self, start: datetime, end: datetime, spans: Iterable[tuple[str, datetime, datetime, datetime]]
     ) -> None:
         """`spans`: source, heard from, heard until, expected until."""
-        self._first = _number(start)
-        self._end = max(self._first, _number(_ceiling(end)))
+        self._first = bucket_number(start)
+        self._end = max(self._first, bucket_number(_ceiling(end)))
         heard: dict[str, list[_Stretch]] = {}
         expected: dict[str, list[_Stretch]] = {}
         for source, heard_from, heard_until, expected_until in spans:
-            first = _number(heard_from)
-            heard.setdefault(source, []).append((first, _number(heard_until)))
-            expected.setdefault(source, []).append((first, _number(expected_until)))
+            first = bucket_number(heard_from)
+            heard.setdefault(source, []).append((first, bucket_number(heard_until)))
+            expected.setdefault(source, []).append((first, bucket_number(expected_until)))
         self._heard = {source: _union(stretches) for source, stretches in heard.items()}
         self._expected = {source: _union(stretches) for source, stretches in expected.items()}
         self._all = _Shares(self._heard.values(), self._expected.values())
 
     def __getitem__(self, moment: datetime) -> Observed:
-        number = _number(moment)
+        number = bucket_number(moment)
         if moment != bucket_start(moment) or not self._first <= number < self._end:
             raise KeyError(moment)
         return Observed(_at(self._heard, number), _at(self._expected, number))
 
     def __iter__(self) -> Iterator[datetime]:
         for number in range(self._first, self._end):
-            yield datetime.fromtimestamp(number * BUCKET_S, UTC)
+            yield bucket_moment(number)
 
     def __len__(self) -> int:
         return self._end - self._first
@@ -79,7 +79,7 @@ class Exposure(Mapping[datetime, Observed]):
         shares = self._all
         if key.kind == "source":
             shares = _Shares([self._heard.get(key.name, [])], [self._expected.get(key.name, [])])
-        return shares.mean(_number(start), _number(end))
+        return shares.mean(bucket_number(start), bucket_number(end))
 
 
 _Stretch = tuple[int, int]
@@ -254,11 +254,6 @@ def _at(stretches: Mapping[str, list[_Stretch]], number: int) -> frozenset[str]:
         if place >= 0 and number < own[place][1]:
             found.add(source)
     return frozenset(found)
-
-
-def _number(moment: datetime) -> int:
-    """The number of its bucket."""
-    return bucket_start_s(moment) // BUCKET_S
 
 
 def _ceiling(moment: datetime) -> datetime:

@@ -179,7 +179,7 @@ spike = Table(
     Column("detector", Text, nullable=False),
     Column("state", String(8), nullable=False),
     Column("stories", JSON, nullable=False),
-    # The last tick at which the key still scored half the threshold: a spike resolves a while after it.
+    # Read by older programs alone.
     Column("last_high_at", Utc, nullable=False),
     Column("resolved_at", Utc),
     Column("horizon_s", Integer),

@@ -1,10 +1,9 @@
 """Whose news came, and when: told by the polls that were made, and by the rhythm of what arrives."""
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from typing import NamedTuple
 
-from monitor.domain.windows import BUCKET_S
+from monitor.domain.windows import bucket_moment
 from monitor.storage.coverage import Exposure, Observed
 from pipelines.detect.silence import Silence
 
@@ -57,7 +56,7 @@ class Hearing:
         return Heard(min(share, polled.share), silent | (polled.expected - polled.heard), amended)
 
     def _polled(self, bucket: int) -> Observed | None:
-        return None if self._polls is None else self._polls.get(datetime.fromtimestamp(bucket * BUCKET_S, UTC))
+        return None if self._polls is None else self._polls.get(bucket_moment(bucket))
 
     def dump(self) -> bytes:
         return self._silence.dump()

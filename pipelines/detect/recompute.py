@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from monitor.domain.spikes import Spike, StoryEvidence
 from monitor.domain.stories import FirstTold, keys_of
-from monitor.domain.windows import BUCKET_S
+from monitor.domain.windows import bucket_number
 from monitor.storage.sightings import Sighting, Sightings
 from monitor.storage.store import Store
 from pipelines.detect.evidence import Evidence
@@ -86,7 +86,7 @@ async def replay(
     again: Spike | None = None
     articles = 0
     async for together in looked_at(store.sightings, upto=upto):
-        for found in watch.repeat(together):
+        for found in watch.take(together).spikes:
             if (found.key, found.detected_at) == (spike.key, spike.detected_at):
                 again = found
         articles += len(together)
@@ -122,8 +122,8 @@ class _Tally:
 
     def __init__(self, spike: Spike, negative_from: float) -> None:
         self._key = spike.key
-        self._first = int(spike.start.timestamp()) // BUCKET_S
-        self._end = int(spike.end.timestamp()) // BUCKET_S
+        self._first = bucket_number(spike.start)
+        self._end = bucket_number(spike.end)
         self._negative_from = negative_from
         self._told = FirstTold()
         self._evidence = Evidence(self._end - self._first)

@@ -188,7 +188,7 @@ class Detect(Led):
             watch.hearing.know(await self._polls(rest[0].fetched_at - LOOKS_BACK, now))
         async for articles in looked_at(sightings, after=seen):
             with self.vital.step():
-                watch.repeat(articles)
+                watch.take(articles)
                 if watch.seen - self._kept >= _RELEARNED_EVERY:
                     self._watch = watch
                     await self.keep()

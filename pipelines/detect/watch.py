@@ -3,13 +3,13 @@
 import base64
 import json
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import groupby
 
 from monitor.domain.record import fingerprint
 from monitor.domain.spikes import Spike, severity_of
 from monitor.domain.stories import FirstTold, New, keys_of
-from monitor.domain.windows import ALL, BUCKET_S, Key, bucket_start
+from monitor.domain.windows import ALL, BUCKET_S, Key, bucket_moment, bucket_number, bucket_start, window
 from monitor.settings import DetectSettings
 from monitor.storage.articles import micro
 from monitor.storage.sightings import Added, Looked, Sighting
@@ -64,7 +64,11 @@ class Watch:
         return {key for key in self._detector.open_episodes() if isinstance(key, Key)}
 
     def take(self, articles: Sequence[Sighting]) -> Looked:
-        """Looks at the next articles. Whole instants: all that one fetch brought come in one call."""
+        """Looks at the next articles. Whole instants: all that one fetch brought come in one call.
+
+        Those that were looked at before, after the checkpoint that is loaded, keep their story and their number: all
+        comes out as it did, and is in the tables already.
+        """
         placed: list[tuple[str, str, int]] = []
         buckets: dict[tuple[datetime, Key], Added] = {}
         spikes: list[Spike] = []
@@ -73,8 +77,8 @@ class Watch:
             resolved += self.advance(fetched_at)
             hot: set[Key] = set()
             for article in together:
-                story = self._stories.assign(article.id, article.title, article.summary, article.fetched_at)
-                self.seen += 1
+                story = self._story(article)
+                self.seen = article.seen or self.seen + 1
                 placed.append((article.id, story, self.seen))
                 told = self._count(article, story)
                 _add(buckets, article, told)
@@ -85,7 +89,7 @@ class Watch:
 
     def advance(self, now: datetime) -> list[tuple[Key, datetime]]:
         """Time goes on, though nothing came. Returns the episodes that are over, each with when."""
-        bucket = int(now.timestamp()) // BUCKET_S
+        bucket = bucket_number(now)
         ended: list[tuple[Key, datetime]] = []
         if self._bucket is None:
             self._detector.advance(bucket)
@@ -97,36 +101,18 @@ class Watch:
             silent = [Key("source", name) for name in sorted(heard.silent)]
             self._bucket += 1
             over = self._detector.advance(self._bucket, observed=heard.share, silent=silent)
-            ended += [(key, _moment(at + 1)) for key, at in over if isinstance(key, Key)]
+            ended += [(key, bucket_moment(at + 1)) for key, at in over if isinstance(key, Key)]
         self._evidence.advance(self._bucket)
         return ended
 
     def remember(self, articles: Sequence[Sighting]) -> None:
         """Takes in what was looked at before the checkpoint that is loaded: for stories and evidence alone."""
         for article in articles:
-            self._stories.remember(article.id, article.title, article.summary, article.fetched_at, article.story_id)
+            self._story(article)
             for key, new in self._tell(article, article.story_id):
                 if self._is_bad(article) and key.kind in self._settings.keys:
                     is_first = bool(new.negative)
                     self._evidence.take(key, bucket_of(article), article, article.story_id, is_first=is_first)
-
-    def repeat(self, articles: Sequence[Sighting]) -> list[Spike]:
-        """Looks again at what was looked at after the checkpoint: all comes out as it did, and is in the tables.
-
-        Returns the spikes that were stated then.
-        """
-        spikes: list[Spike] = []
-        for fetched_at, together in groupby(articles, key=lambda article: article.fetched_at):
-            self.advance(fetched_at)
-            hot: set[Key] = set()
-            for article in together:
-                story = article.story_id
-                self._stories.remember(article.id, article.title, article.summary, article.fetched_at, story)
-                self.seen = article.seen or self.seen
-                told = self._count(article, story)
-                hot |= {key for key, new in told if new.negative and self._is_news(article)}
-            spikes += self._judge(hot, fetched_at)
-        return spikes
 
     def score(self, key: Key) -> Score | None:
         """How surprising the evidence on a key is by now; None where it is too thin."""
@@ -152,6 +138,14 @@ class Watch:
         self._detector.load(base64.b64decode(found["detector"]))
         self.hearing.load(base64.b64decode(found["hearing"]))
         self._bucket, self.seen = found["bucket"], found["seen"]
+
+    def _story(self, article: Sighting) -> str:
+        """The story of an article: the one it was given, if it was looked at before."""
+        text = article.id, article.title, article.summary, article.fetched_at
+        if article.seen is None:
+            return self._stories.assign(*text)
+        self._stories.remember(*text, article.story_id)
+        return article.story_id
 
     def _is_bad(self, article: Sighting) -> bool:
         return (article.negative or 0.0) >= self._settings.negative_from
@@ -204,14 +198,14 @@ class Watch:
 
     def _spike(self, key: Key, finding: Finding, at: datetime) -> Spike:
         score = finding.score
-        end = _moment(finding.bucket + 1)
+        start, end = window(bucket_moment(finding.bucket), timedelta(seconds=score.horizon_s))
         after = finding.bucket - score.horizon_s // BUCKET_S
         stories = self._evidence.stories(key, after)
         return Spike(
             # The stories are part of it: two installations that share a receiver state different spikes.
             id=fingerprint("spike", *key, end.isoformat(), *sorted(story.article_id for story in stories)),
             key=key,
-            start=end - timedelta(seconds=score.horizon_s),
+            start=start,
             end=end,
             detected_at=at,
             observed=score.negative,
@@ -245,8 +239,4 @@ def _add(buckets: dict[tuple[datetime, Key], Added], article: Sighting, told: It
 
 def bucket_of(article: Sighting) -> int:
     """Where an article counts: in that of its publication; a stamp ahead of the fetch moves nothing ahead."""
-    return int(min(article.published_at, article.fetched_at).timestamp()) // BUCKET_S
-
-
-def _moment(bucket: int) -> datetime:
-    return datetime.fromtimestamp(bucket * BUCKET_S, UTC)
+    return bucket_number(min(article.published_at, article.fetched_at))
