@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import random
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -19,6 +20,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
+from sqlalchemy.util import await_only
 
 from monitor.errors import ConfigError, Mistake
 from monitor.storage.bulk import Bulk
@@ -38,6 +40,7 @@ _STATEMENT_S = 60.0
 # The server lets go of what a client held that is gone without a word.
 _KEEPALIVE = {"tcp_keepalives_idle": "30", "tcp_keepalives_interval": "10", "tcp_keepalives_count": "3"}
 _ATTEMPTS = 6
+_MODE_ATTEMPTS = 100
 _MIGRATION_LOCK = 0x6D6F6E69746F72  # any number that nothing else locks
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -185,13 +188,25 @@ def _sqlite_connect(connection: Any, _: object) -> None:
     # The driver must not begin transactions by itself: _sqlite_begin does, knowing whether they will write.
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in ("busy_timeout = 10000", "journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+    for pragma in ("busy_timeout = 10000", "synchronous = NORMAL", "foreign_keys = ON"):
         cursor.execute(f"PRAGMA {pragma}")
+    _write_ahead(cursor)
     # Ids are hashes: each article changes a page anywhere in its indexes. These pages are kept at hand, in KiB, and are
     # put in their places once for many transactions (64 MiB of them) instead of once for each.
     cursor.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     cursor.execute("PRAGMA wal_autocheckpoint = 16384")
     cursor.close()
+
+
+def _write_ahead(cursor: Any) -> None:
+    # Of several processes that make the file at once one changes its mode, and the others are refused without the wait
+    # that busy_timeout promises: https://sqlite.org/c3ref/busy_handler.html, on deadlocks.
+    for _ in range(_MODE_ATTEMPTS):
+        with contextlib.suppress(sqlite3.OperationalError):
+            cursor.execute("PRAGMA journal_mode = WAL")
+            return
+        await_only(asyncio.sleep(random.uniform(0.01, 0.05)))
+    cursor.execute("PRAGMA journal_mode = WAL")
 
 
 def _sqlite_begin(connection: Connection) -> None:
