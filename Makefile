@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# Tests at a time. Many of them start servers and processes of their own, and some judge how soon these answer.
+JOBS   ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo test check format lint types imports docs clean
@@ -30,7 +32,7 @@ demo: $(VENV)/.run  ## show the whole chain on loopback: one mail, one webhook
 	$(BIN)/monitor demo
 
 test: $(VENV)/.dev  ## run the tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(JOBS) --dist worksteal
 
 check: format lint types imports test  ## all of it: format, lint, types, imports, tests
 

@@ -1,268 +1,146 @@
-"""What an alert says: one sentence with numbers, the stories that carry it, where the numbers come from."""
+"""A notification as a line, as text, as HTML and as JSON."""
 
-import unicodedata
-from collections.abc import Iterable
-from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-import httpx
+import css_inline
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from pydantic import Field
 
-from monitor.domain.alerts import Notification
+from alerts import trend, words
+from alerts.cleaning import clean, isolate, safe_url
+from alerts.digest_facts import DigestMessage, digest_message
+from alerts.facts import AlertMessage, alert_message, summary
+from alerts.links import Links
+from monitor.domain.alerts import Event, Notification
 from monitor.domain.record import Record, UtcDatetime
-from monitor.domain.spikes import Severity, Spike, StoryEvidence
-from monitor.domain.windows import Key, KeyKind
 
-MAX_STORIES = 5
-MAX_SPIKES = 10
-MAX_FURTHER = 8
-MAX_TITLE = 200
-MAX_NAME = 80
-MAX_URL = 2000
+__all__ = ["AlertPayload", "DigestPayload", "Payload", "Renderer", "clean", "safe_url"]
+
+MAX_SUBJECT = 150
+MAX_SUBJECT_NAME = 60
 
 
-class StoryFacts(Record):
-    """A story as a message tells it: cleaned, cut, with a link only where that is http or https."""
+class AlertPayload(Record):
+    """The JSON body for machines of a message on alerts, or of a test."""
 
-    title: str
-    url: str | None
-    source: str
-    published_at: UtcDatetime
-    topic: str
-    sentiment: Literal["negative"] = "negative"
-    probability: float
-    articles: int
-    sources: int
-
-
-class SpikeFacts(Record):
-    """A spike as a message tells it, without its stories."""
-
-    id: str
-    kind: KeyKind
-    name: str
-    start: UtcDatetime
-    end: UtcDatetime
-    observed: int
-    total: int
-    expected: float
-    sources: int
-    score: float
-    severity: Severity
-    detector: str
-
-
-class Message(Record):
-    """Everything a channel may say of a notification: all outside text in it is cleaned and bounded.
-
-    `spikes` are strongest first; `stories` are those of the strongest spike, then of the others, each once.
-    """
-
-    notification_id: str
-    alert_id: str
-    group_key: str
-    opened_at: UtcDatetime
-    severity: Severity
-    summary: str
-    further: str | None
-    spikes: tuple[SpikeFacts, ...]
-    stories: tuple[StoryFacts, ...]
-
-
-class Payload(Record):
-    """The JSON body for machines.
-
-    Source: the payload of the Standard Webhooks specification (type, timestamp, data).
-    """
-
-    type: Literal["alert.firing"] = "alert.firing"
+    type: Literal["alert.firing", "alert.updated", "alert.repeated", "alert.resolved", "test"]
     timestamp: UtcDatetime
-    data: Message
+    data: AlertMessage
 
 
-def subject(notification: Notification) -> str:
-    """One line, severity first."""
-    told = message(notification)
-    return f"[{told.severity}] {told.summary}"
+class DigestPayload(Record):
+    """The JSON body for machines of a digest."""
+
+    type: Literal["digest"]
+    timestamp: UtcDatetime
+    data: DigestMessage
 
 
-def text(notification: Notification) -> str:
-    """The message as plain text; no line of it but a link is longer than a title."""
-    return _TEMPLATES.get_template("alert.txt.j2").render(message=message(notification))
+Payload = Annotated[AlertPayload | DigestPayload, Field(discriminator="type")]
+"""Source: the payload of the Standard Webhooks specification (type, timestamp, data)."""
 
 
-def html(notification: Notification) -> str:
-    """The message as one HTML document that fetches nothing."""
-    return _TEMPLATES.get_template("alert.html.j2").render(message=message(notification), subject=subject(notification))
+class Renderer:
+    """Says what a notification says, the same on every attempt. `links` None: none are in the messages."""
+
+    def __init__(self, links: Links | None = None) -> None:
+        self._links = links
+
+    def subject(self, notification: Notification) -> str:
+        """One line of at most 150 characters, severity first: of the sentence as many parts as there is room for."""
+        if notification.event is Event.DIGEST:
+            parts = self._digest(notification).summary.split("; ")
+        else:
+            parts = summary(notification, limit=MAX_SUBJECT_NAME)
+            if notification.about > 1:
+                parts.insert(1, f"{notification.about - 1} more")
+        line = f"[{_tag(notification)}] {parts[0]}"
+        for part in parts[1:]:
+            if len(line) + len(part) + 2 > MAX_SUBJECT:
+                break
+            line = f"{line}; {part}"
+        return line
+
+    def text(self, notification: Notification) -> str:
+        """The message as plain text; no line of it but a link is longer than a title."""
+        return self._lay_out("txt", notification)
+
+    def html(self, notification: Notification, picture_cid: str | None = None) -> str:
+        """The message as one HTML document that fetches nothing.
+
+        `picture_cid`: the Content-ID, without angle brackets, of the picture that goes along; None: there is none.
+        """
+        written = self._lay_out("html", notification, subject=self.subject(notification), picture_cid=picture_cid)
+        return _INLINER.inline(written)
+
+    def picture(self, notification: Notification) -> bytes | None:
+        """The trend as PNG; None where the notification has none. Takes about a fifth of a second of one core."""
+        from alerts.picture import draw  # matplotlib takes long to load, and few commands draw
+
+        return draw(notification)
+
+    def payload(self, notification: Notification, *, max_bytes: int = 20_000) -> AlertPayload | DigestPayload:
+        """The message as JSON smaller than `max_bytes`: what is last in its lists is dropped until it is.
+
+        Source: Standard Webhooks recommends bodies below 20 kB.
+        """
+        if notification.event is Event.DIGEST:
+            return _fitting_digest(self._digest(notification), notification, max_bytes)
+        return _fitting_alert(alert_message(notification, self._links), notification, max_bytes)
+
+    def _digest(self, notification: Notification) -> DigestMessage:
+        return digest_message(notification, self._links)
+
+    def _lay_out(self, form: Literal["txt", "html"], notification: Notification, **more: str | None) -> str:
+        is_digest = notification.event is Event.DIGEST
+        told = self._digest(notification) if is_digest else alert_message(notification, self._links)
+        template = _TEMPLATES.get_template(f"{'digest' if is_digest else 'alert'}.{form}.j2")
+        return template.render(message=told, trend=trend.in_words(notification), **more)
 
 
-def payload(notification: Notification, *, max_bytes: int = 20_000) -> Payload:
-    """The message as JSON smaller than `max_bytes`: the last stories are dropped until it is.
+def _tag(notification: Notification) -> str:
+    event, severity = notification.event, notification.severity
+    if severity is None or event in {Event.DIGEST, Event.TEST, Event.RESOLVED}:
+        return event.value
+    return severity.value if event is Event.FIRING else f"{severity}, {event}"
 
-    Source: Standard Webhooks recommends bodies below 20 kB.
-    """
-    told = message(notification)
+
+def _fitting_alert(told: AlertMessage, notification: Notification, max_bytes: int) -> AlertPayload:
     while True:
-        body = Payload(timestamp=notification.created_at, data=told)
-        if not told.stories or len(body.model_dump_json().encode()) < max_bytes:
+        name = "test" if told.event is Event.TEST else f"alert.{told.event}"
+        body = AlertPayload.model_validate({"type": name, "timestamp": notification.created_at, "data": told})
+        if _fits(body, max_bytes):
             return body
-        told = told.model_copy(update={"stories": told.stories[:-1]})
+        if told.stories:
+            told = told.model_copy(update={"stories": told.stories[:-1]})
+        elif len(told.alerts) > 1:
+            dropped = {"alerts": told.alerts[:-1], "further_alerts": told.further_alerts + 1}
+            told = told.model_copy(update=dropped)
+        else:
+            return body
 
 
-def message(notification: Notification) -> Message:
-    """The facts of a notification, cleaned."""
-    alert = notification.alert
-    return Message(
-        notification_id=notification.id,
-        alert_id=alert.id,
-        group_key=clean(alert.group_key, MAX_TITLE),
-        opened_at=alert.opened_at,
-        severity=alert.severity,
-        summary=_summary(alert.spikes[0]),
-        further=_further(alert.spikes),
-        spikes=tuple(_spike_facts(spike) for spike in alert.spikes[:MAX_SPIKES]),
-        stories=_stories(alert.spikes),
-    )
+def _fitting_digest(told: DigestMessage, notification: Notification, max_bytes: int) -> DigestPayload:
+    while True:
+        body = DigestPayload(type="digest", timestamp=notification.created_at, data=told)
+        if _fits(body, max_bytes):
+            return body
+        if told.entries:
+            dropped = {"entries": told.entries[:-1], "further_entries": told.further_entries + 1}
+        elif told.keys:
+            dropped = {"keys": told.keys[:-1], "further_keys": told.further_keys + 1}
+        else:
+            return body
+        told = told.model_copy(update=dropped)
 
 
-def clean(given: str, limit: int) -> str:
-    """One line of at most `limit` characters that moves no cursor and turns no text around.
-
-    Controls, direction marks, private-use characters and lone surrogates are dropped, white space becomes
-    single spaces. The zero-width joiners stay: Persian, the Indic scripts and emoji are spelt with them.
-    """
-    head = given[: 4 * limit]  # a headline of megabytes is not walked through
-    kept = (char for char in head if char.isspace() or char in _JOINERS or _is_visible(char))
-    line = " ".join("".join(kept).split())
-    if len(line) > limit or len(head) < len(given):
-        line = line[: limit - 1].rstrip() + "…"
-    return line
+def _fits(body: Record, max_bytes: int) -> bool:
+    return len(body.model_dump_json().encode()) < max_bytes
 
 
-def isolate(given: str) -> str:
-    """The text, set apart where it holds right-to-left letters: it cannot reorder what stands around it.
-
-    Source: Unicode Standard Annex 9, FIRST STRONG ISOLATE and POP DIRECTIONAL ISOLATE.
-    """
-    if any(unicodedata.bidirectional(char) in {"R", "AL", "AN"} for char in given):
-        return f"\u2068{given}\u2069"
-    return given
-
-
-def safe_url(given: str | None) -> str | None:
-    """The URL, percent-encoded, its host in ASCII; None unless it is plain http or https."""
-    if given is None or len(given) > MAX_URL:
-        return None
-    try:
-        url = httpx.URL(given)
-    except httpx.InvalidURL:
-        return None
-    # user@host is how a link shows one host and leads to another
-    if url.scheme not in {"http", "https"} or not url.host or url.userinfo or len(str(url)) > MAX_URL:
-        return None
-    return str(url)
-
-
-_JOINERS = frozenset("\u200c\u200d")
-
-
-def _is_visible(char: str) -> bool:
-    return unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Co"}
-
-
-def _summary(spike: Spike) -> str:
-    return (
-        f"{isolate(_name(spike.key))}: {spike.observed} negative {_plural('story', spike.observed)}"
-        f" of {spike.total} from {spike.sources} {_plural('source', spike.sources)} in {_period(spike)};"
-        f" {_expected(spike.expected)} expected"
-    )
-
-
-def _further(spikes: Iterable[Spike]) -> str | None:
-    """The other keys with their counts, each key once: it may have spiked over more than one window."""
-    by_key: dict[Key, Spike] = {}
-    for spike in spikes:
-        by_key.setdefault(spike.key, spike)
-    others = list(by_key.values())[1:]
-    if not others:
-        return None
-    named = [f"{isolate(_name(spike.key))} ({spike.observed} of {spike.total})" for spike in others[:MAX_FURTHER]]
-    if len(others) > MAX_FURTHER:
-        named.append(f"{len(others) - MAX_FURTHER} more")
-    return ", ".join(named)
-
-
-def _stories(spikes: Iterable[Spike]) -> tuple[StoryFacts, ...]:
-    chosen: dict[str, StoryEvidence] = {}
-    for spike in spikes:
-        for story in sorted(spike.stories, key=_weight, reverse=True):
-            chosen.setdefault(story.story_id, story)
-    return tuple(_story_facts(story) for story in list(chosen.values())[:MAX_STORIES])
-
-
-def _weight(story: StoryEvidence) -> tuple[int, int, float]:
-    """How much a story carries: who reported it, how often, how surely it is negative."""
-    return story.sources, story.articles, story.probability
-
-
-def _story_facts(story: StoryEvidence) -> StoryFacts:
-    return StoryFacts(
-        title=clean(story.title, MAX_TITLE) or "(no title)",
-        url=safe_url(story.url),
-        source=clean(story.source, MAX_NAME),
-        published_at=story.published_at,
-        topic=clean(story.topic, MAX_NAME),
-        probability=story.probability,
-        articles=story.articles,
-        sources=story.sources,
-    )
-
-
-def _spike_facts(spike: Spike) -> SpikeFacts:
-    return SpikeFacts(
-        id=spike.id,
-        kind=spike.key.kind,
-        name=_name(spike.key),
-        start=spike.start,
-        end=min(spike.end, max(spike.detected_at, spike.start)),  # the newest bucket may still be filling
-        observed=spike.observed,
-        total=spike.total,
-        expected=spike.expected,
-        sources=spike.sources,
-        score=spike.score,
-        severity=spike.severity,
-        detector=clean(spike.detector, MAX_NAME),
-    )
-
-
-def _name(key: Key) -> str:
-    return "All news" if key.kind == "all" else clean(key.name, MAX_NAME) or "(no name)"
-
-
-def _plural(noun: str, count: int) -> str:
-    if count == 1:
-        return noun
-    return f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
-
-
-def _period(spike: Spike) -> str:
-    minutes = round((spike.end - spike.start).total_seconds() / 60)
-    return f"{minutes // 60} h" if minutes >= 120 and minutes % 60 == 0 else f"{minutes} min"
-
-
-def _expected(count: float) -> str:
-    return "under 0.1" if 0 < count < 0.05 else f"{count:.1f}"
-
-
-def _utc_minute(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M} UTC"
-
-
-def _window(spike: SpikeFacts) -> str:
-    end = f"{spike.end:%H:%M}" if spike.end.date() == spike.start.date() else f"{spike.end:%Y-%m-%d %H:%M}"
-    return f"{spike.start:%Y-%m-%d %H:%M} to {end} UTC"
-
-
+# The style sheet is written once and copied into style attributes, which all mail programs keep; the rules for dark
+# mode and phones are marked to stay in the head. It is the document's own sheet: nothing is fetched.
+_INLINER = css_inline.CSSInliner(load_remote_stylesheets=False)
 _TEMPLATES = Environment(
     loader=PackageLoader("alerts"),
     autoescape=select_autoescape(enabled_extensions=("html.j2",)),
@@ -270,4 +148,12 @@ _TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_TEMPLATES.filters.update(isolate=isolate, plural=_plural, utc_minute=_utc_minute, window=_window)
+_TEMPLATES.filters.update(
+    isolate=isolate,
+    plural=words.plural,
+    counted=words.counted,
+    minute=words.minute,
+    amount=words.amount,
+    percent=words.percent,
+)
+_TEMPLATES.globals.update(window=words.window, verdicts=words.VERDICTS)

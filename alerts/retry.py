@@ -4,11 +4,13 @@ import random
 from datetime import datetime, timedelta
 
 from monitor.errors import DeliveryError, Reason
-from monitor.storage.alerts import Delivery
+from monitor.storage.deliveries import Delivery
 
 # Source: the schedule recommended by Standard Webhooks 1.0.0, section "Deliverability and reliability".
 _SCHEDULE_S = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
 _JITTER = 0.1
+# Who asks to be left alone past the message's end is asked once more, this long before it.
+_LAST_TRY = timedelta(minutes=1)
 
 
 def delivered(delivery: Delivery, now: datetime) -> Delivery:
@@ -36,8 +38,7 @@ def expired(delivery: Delivery) -> Delivery:
 def failed(delivery: Delivery, error: DeliveryError, now: datetime) -> Delivery:
     """The delivery after a failed attempt: due again later, or given up where trying again cannot help."""
     attempts = delivery.attempts + 1
-    wait_s = _SCHEDULE_S[min(attempts, len(_SCHEDULE_S)) - 1] * (1 + random.uniform(0, _JITTER))
-    next_at = now + timedelta(seconds=max(wait_s, error.retry_after_s or 0.0))
+    next_at = _next_at(attempts, error.retry_after_s, delivery.expires_at, now)
     # A wrong address or password may be put right before the alert is old; only these two cannot.
     give_up = error.reason in (Reason.GONE, Reason.INVALID) or next_at >= delivery.expires_at
     return delivery._replace(
@@ -47,3 +48,13 @@ def failed(delivery: Delivery, error: DeliveryError, now: datetime) -> Delivery:
         reason=error.reason,
         detail=error.detail,
     )
+
+
+def _next_at(attempts: int, retry_after_s: float | None, expires_at: datetime, now: datetime) -> datetime:
+    """The later of what the schedule says and what the other side asked for, this not past the message's end."""
+    wait_s = _SCHEDULE_S[min(attempts, len(_SCHEDULE_S)) - 1] * (1 + random.uniform(0, _JITTER))
+    scheduled = now + timedelta(seconds=wait_s)
+    if retry_after_s is None:
+        return scheduled
+    left_s = (expires_at - _LAST_TRY - now).total_seconds()
+    return max(scheduled, now + timedelta(seconds=min(retry_after_s, left_s)))

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -11,14 +11,14 @@ from typing import NamedTuple
 import structlog
 from anyio import CapacityLimiter
 
-from alerts.channel import Channel, Deps
+from alerts.channel import Channel
 from alerts.dispatch import Dispatch
-from alerts.stage import Group
+from alerts.stage import Collect
 from monitor import plugins
+from monitor.alerting import Alerting, Following, Reload, build_channels, outlets
 from monitor.bus.bus import Bus
 from monitor.bus.embedded import EmbeddedBus
-from monitor.bus.streams import Group as ConsumerGroup
-from monitor.bus.streams import Stream
+from monitor.bus.streams import Group, Stream
 from monitor.claims import claim, make_data_dir
 from monitor.clock import Clock, SystemClock
 from monitor.errors import ConfigError, FetchError, InvariantError, Mistake, Reason
@@ -26,11 +26,12 @@ from monitor.housekeeping import Housekeeping
 from monitor.http import client
 from monitor.leader import Lead, this_process
 from monitor.members import Members
-from monitor.notify import Manager, Watchdog, stop_on_signals
+from monitor.notify import Manager, Watchdog, on_signals
 from monitor.settings import Settings
 from monitor.stage import Component, Processor, Stage
 from monitor.storage.database import sqlite_url
 from monitor.storage.store import Store
+from monitor.web.build import WebPages, build_web, require_links
 from pipelines.aggregate.stage import Aggregate, KeepDeadLetters
 from pipelines.classify.classifier import Classifier, ClassifierDeps
 from pipelines.classify.stage import Classify
@@ -47,6 +48,9 @@ log = structlog.get_logger(__name__)
 
 STAGES = ("ingest", "classify", "aggregate", "detect", "alerts")
 """The stages of the daemon, upstream first."""
+
+RUNNABLE = ("web", *STAGES)
+"""What a daemon can run: the stages, and the pages that links in messages lead to."""
 
 
 class Core(NamedTuple):
@@ -151,9 +155,7 @@ def build_intake(core: Core) -> Intake:
     return Intake(core.bus, core.store, plausibility(core.settings), retention=timedelta(days=days) if days else None)
 
 
-async def build_stage(
-    core: Core, group: ConsumerGroup, outbox: Stream | None, processor: Processor, max_batch: int
-) -> Stage:
+async def build_stage(core: Core, group: Group, outbox: Stream | None, processor: Processor, max_batch: int) -> Stage:
     return Stage(
         str(group),
         inbox=await core.bus.subscribe(group),
@@ -181,7 +183,7 @@ async def build_classify(core: Core) -> AsyncIterator[Stage]:
     classifier = await asyncio.to_thread(build_classifier, core.settings)
     try:
         processor, most = Classify(classifier, core.settings.classify), core.settings.classify.max_batch
-        yield await build_stage(core, ConsumerGroup.CLASSIFY, Stream.LABELLED, processor, most)
+        yield await build_stage(core, Group.CLASSIFY, Stream.LABELLED, processor, most)
     finally:
         await asyncio.to_thread(classifier.close)
 
@@ -190,36 +192,35 @@ async def build_counts(core: Core) -> Counts:
     counted = Aggregate(core.store, core.settings.aggregate)
     batch = core.settings.aggregate.max_batch
     return Counts(
-        aggregate=await build_stage(core, ConsumerGroup.AGGREGATE, None, counted, batch),
-        dead_letters=await build_stage(core, ConsumerGroup.DEAD_LETTERS, None, KeepDeadLetters(core.store), batch),
+        aggregate=await build_stage(core, Group.AGGREGATE, None, counted, batch),
+        dead_letters=await build_stage(core, Group.DEAD_LETTERS, None, KeepDeadLetters(core.store), batch),
         counted=counted,
     )
 
 
-@contextlib.asynccontextmanager
-async def build_channels(settings: Settings) -> AsyncIterator[dict[str, Channel]]:
-    """The enabled channels by name, with the HTTP client they share."""
-    async with client(
-        allow_private_addresses=settings.alerts.allow_private_addresses,
-        user_agent=settings.http.user_agent,
-        proxy=_proxy(settings),
-    ) as http:
-        # Signatures carry the machine's time, in a replay too: receivers refuse others.
-        deps = Deps(http=http, clock=SystemClock())
-        yield {
-            name: plugins.load("alerts.channels", config.kind).build(config, deps)
-            for name, config in settings.alerts.channels.items()
-            if config.enabled
-        }
-
-
 async def build_alerts(
-    core: Core, channels: Mapping[str, Channel], *, deliver: bool = True, lead: Lead | None = None
-) -> tuple[Stage, Dispatch]:
-    settings = core.settings.alerts
-    group = Group(core.store, settings, deliver=deliver)
-    stage = await build_stage(core, ConsumerGroup.ALERTS, None, group, max_batch=100)
-    return stage, Dispatch(channels, store=core.store, clock=core.clock, settings=settings, deliver=deliver, lead=lead)
+    core: Core,
+    channels: Mapping[str, Channel],
+    *,
+    deliver: bool = True,
+    silent: bool = False,
+    lead: Lead | None = None,
+) -> tuple[Stage, Alerting]:
+    """`silent`: as if everybody were told, and nobody is."""
+    collect = Collect(core.store, core.settings.alerts, deliver=deliver)
+    stage = await build_stage(core, Group.ALERTS, None, collect, max_batch=100)
+    out = await asyncio.to_thread(outlets, core.settings, channels)
+    dispatch = Dispatch(
+        out.channels,
+        out.policy,
+        store=core.store,
+        clock=core.clock,
+        fingerprints=out.fingerprints,
+        deliver=deliver,
+        silent=silent,
+        lead=lead,
+    )
+    return stage, Alerting(collect, dispatch)
 
 
 @contextlib.asynccontextmanager
@@ -293,15 +294,22 @@ def build_source(config: SourceConfig, deps: SourceDeps) -> Source:
 
 
 @contextlib.asynccontextmanager
-async def build(core: Core, stages: Collection[str] = STAGES) -> AsyncIterator[list[Component]]:
+async def build(
+    core: Core, stages: Collection[str] = STAGES, following: Following | None = None
+) -> AsyncIterator[list[Component]]:
     """The components of these stages, upstream first. What opens halfway is closed if the rest does not open.
 
     On a database that others may be at work on, they agree with their copies there on who does what.
     """
+    alerting: Alerting | None = None
+    web: WebPages | None = None
     is_shared = not database_url(core.settings).startswith("sqlite")
     leases, me = core.store.leases, this_process()
     async with contextlib.AsyncExitStack() as stack:
         components: list[Component] = []
+        if "web" in stages:  # first: a port that is taken is told before a model is loaded
+            web = stack.enter_context(build_web(core.settings, core.store, core.clock))
+            components.append(web)
         if "ingest" in stages:
             members = Members(leases, "ingest", me) if is_shared else None
             components.append(await stack.enter_async_context(build_ingest(core, members)))
@@ -313,8 +321,13 @@ async def build(core: Core, stages: Collection[str] = STAGES) -> AsyncIterator[l
         if "detect" in stages:
             components.append(build_detect(core, Lead(leases, "detect", me) if is_shared else None))
         if "alerts" in stages:
-            channels = await stack.enter_async_context(build_channels(core.settings))
-            components += await build_alerts(core, channels, lead=Lead(leases, "alerts", me) if is_shared else None)
+            channels = await stack.enter_async_context(build_channels(core.settings, core.store))
+            lead = Lead(leases, "alerts", me) if is_shared else None
+            stage, alerting = await build_alerts(core, channels, lead=lead)
+            components += [stage, alerting.dispatch]
+        if following is not None:
+            prepare_pages = None if web is None else web.prepare
+            components.append(Reload(core.settings, alerting, following, store=core.store, prepare_pages=prepare_pages))
         components.append(
             Housekeeping(
                 list(components),
@@ -353,17 +366,21 @@ async def _run(component: Component, stop: asyncio.Event) -> None:
         raise InvariantError(f"{component.name} returned before it was asked to stop")
 
 
-async def run_daemon(settings: Settings, stages: Sequence[str] = STAGES) -> None:
-    """Serves until SIGTERM, SIGINT or SIGHUP, then drains; the second signal ends the process at once.
+async def run_daemon(settings: Settings, stages: Sequence[str], read: Callable[[], Settings]) -> None:
+    """Serves until SIGTERM or SIGINT, then drains; the second signal ends the process at once.
 
+    At SIGHUP it takes over what `read` then says of alerts.
     Raises: ConfigError, ModelError, BusyError, StoreError, BusError before anything starts.
     """
     require_shared_database(settings)
-    stop, manager = asyncio.Event(), Manager.of(os.environ)
-    stop_on_signals(stop, manager)
+    if "web" in stages:
+        require_links(settings)
+    stop, asked, manager = asyncio.Event(), asyncio.Event(), Manager.of(os.environ)
+    on_signals(stop, asked, manager)
+    following = Following(read, asked, manager)
     # A log in data_dir has one reader per stage. A broker shares them out among any number.
     with claim(settings.data_dir, stages if settings.bus.kind == "embedded" else ()):
-        async with open_core(settings, SystemClock()) as core, build(core, stages) as components:
+        async with open_core(settings, SystemClock()) as core, build(core, stages, following) as components:
             log.info("started", stages=list(stages), feeds=len(settings.feeds), data_dir=str(settings.data_dir))
             # Last, so that it also watches over the draining of the others.
             watchdog = Watchdog(components, manager, alive=[settings.data_dir / "alive" / stage for stage in stages])

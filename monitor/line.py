@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from alerts.dispatch import Dispatch
-from alerts.rules import LIVE, REPLAYED
 from monitor.clock import ManualClock
 from monitor.domain.windows import BUCKET_S, bucket_start
 from monitor.settings import Settings
 from monitor.stage import Stage
+from monitor.storage.alerts import LIVE, REPLAYED
 from monitor.storage.store import Store
 from pipelines.detect.stage import Detect
 
@@ -33,7 +33,8 @@ class Line:
         self._alerts = alerts
         self._dispatch = dispatch
         self._store = store
-        self._group = LIVE if deliver else REPLAYED
+        self._origin = LIVE if deliver else REPLAYED
+        self._deliver = deliver
         self._clock = clock
         self._negative_from = settings.detect.negative_from
         self._wait = timedelta(seconds=settings.alerts.group_wait_s + settings.alerts.group_interval_s)
@@ -52,10 +53,7 @@ class Line:
             end = start + _BUCKET
             await self._send_until(end)
             self._clock.set(end)
-            # The first time also for what an earlier process has stated and not told.
-            if await self.detect.tick(end) or not self._has_looked:
-                await self._alerts.catch_up()
-                self._has_looked = True
+            await self._tick(end)
 
     async def finish(self) -> None:
         """Sends what is still waiting, and saves what was learned."""
@@ -69,10 +67,25 @@ class Line:
         that was killed.
         """
         before = None
-        while (due := await self._store.alerts.next_due(self._group)) is not None and due != before:
-            moment = bucket_start(due) + _BUCKET
+        while (due := await self._next_due()) is not None and due != before:
+            moment = max(bucket_start(due) + _BUCKET, self._clock.now())
             if moment > end:
                 return
-            self._clock.set(max(moment, self._clock.now()))
+            self._clock.set(moment)
+            await self._tick(moment)  # what has ended by then is not to be told as if it fired
             await self._dispatch.dispatch_once()
             before = due
+
+    async def _tick(self, moment: datetime) -> None:
+        published = self.detect.published
+        await self.detect.tick(moment)
+        # The first time also for what an earlier process has stated and not told.
+        if self.detect.published > published or not self._has_looked:
+            await self._alerts.catch_up()
+            self._has_looked = True
+
+    async def _next_due(self) -> datetime | None:
+        moments = [await self._store.groups.next_due(self._origin)]
+        if self._deliver:
+            moments.append(await self._store.deliveries.next_attempt())
+        return min((moment for moment in moments if moment is not None), default=None)

@@ -41,5 +41,5 @@ def configure(level: str = "INFO", *, json: bool | None = None) -> None:
     root.handlers = [handler]
     root.setLevel(level)
     # Libraries that log every request or job would bury the daemon's own one line per unit of work.
-    for noisy in ("httpx", "httpcore", "apscheduler", "aiosqlite", "alembic"):
+    for noisy in ("httpx", "httpcore", "apscheduler", "aiosqlite", "alembic", "uvicorn"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))

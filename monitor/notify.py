@@ -60,10 +60,13 @@ class Manager:
             self._failed = False
 
 
-def stop_on_signals(stop: asyncio.Event, manager: Manager) -> None:
-    """Sets `stop` at SIGTERM, SIGINT or SIGHUP, and says so; the second signal ends the process at once."""
+def on_signals(stop: asyncio.Event, reload: asyncio.Event, manager: Manager) -> None:
+    """Sets `stop` at SIGTERM or SIGINT, and says so; the second signal ends the process at once.
 
-    def handle(name: str) -> None:
+    Sets `reload` at SIGHUP, which is no end here as it is none to Prometheus, not even that of a terminal.
+    """
+
+    def end(name: str) -> None:
         if stop.is_set():
             log.warning("stopping_now", signal=name)
             # Nothing is lost by it: what was not committed comes again.
@@ -72,11 +75,10 @@ def stop_on_signals(stop: asyncio.Event, manager: Manager) -> None:
         stop.set()
         manager.tell("STOPPING=1")
 
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # under nohup the end of the terminal is not ours
-        numbers.append(signal.SIGHUP)
-    for number in numbers:
-        asyncio.get_running_loop().add_signal_handler(number, handle, number.name)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, end, number.name)
+    loop.add_signal_handler(signal.SIGHUP, reload.set)
 
 
 class Watchdog:

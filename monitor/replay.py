@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 import structlog
 
 from monitor import app
+from monitor.alerting import build_channels
 from monitor.bus.bus import Bus
 from monitor.bus.streams import Group
 from monitor.claims import claim
@@ -157,6 +158,7 @@ async def replay(
     *,
     speed: float | None,
     deliver: bool,
+    silent: bool = False,
     stop: asyncio.Event,
     ahead: int | None = None,
     progress: Callable[[int], None] = lambda _: None,
@@ -164,6 +166,7 @@ async def replay(
     """Plays the files in the order given, until their end or until `stop` is set.
 
     `speed` None: as fast as it goes; else so many times real time. `deliver` False: alerts are stored, not sent.
+    `silent`: they are decided on as the daemon does, and sent to nobody.
     `ahead`: classify and aggregate run elsewhere, and get at least so many items, or all, before they are waited for;
     None: they run in this process. Other copies of detect and alerts stand by meanwhile.
     Raises: BusyError, ConfigError, ModelError, FetchError, StoreError, BusError.
@@ -177,12 +180,15 @@ async def replay(
         mine = [stage for stage in app.STAGES if ahead is None or stage not in ("classify", "aggregate")]
         stack.enter_context(claim(settings.data_dir, mine if settings.bus.kind == "embedded" else ()))
         core = await stack.enter_async_context(app.open_core(settings, clock))
-        channels = await stack.enter_async_context(app.build_channels(settings)) if deliver else {}
+        is_heard = deliver and not silent
+        channels = await stack.enter_async_context(build_channels(settings, core.store)) if is_heard else {}
         leads: dict[str, Lead] = {}
         if not app.database_url(settings).startswith("sqlite"):
             leads = {name: Lead(core.store.leases, name, this_process()) for name in ("detect", "alerts")}
             await stack.enter_async_context(_leading(list(leads.values()), stop))
-        alerts, dispatch = await app.build_alerts(core, channels, deliver=deliver, lead=leads.get("alerts"))
+        alerts, (_, dispatch) = await app.build_alerts(
+            core, channels, deliver=deliver, silent=silent, lead=leads.get("alerts")
+        )
         way = _Way(app.build_intake(core), progress)
         middle: _Middle
         if ahead is None:

@@ -26,11 +26,12 @@ from pydantic_settings import (
 )
 
 from monitor import plugins
-from monitor.domain.spikes import Severity
+from monitor.alert_settings import AlertSettings as AlertSettings
 from monitor.domain.windows import KeyKind
 from monitor.errors import ConfigError, Mistake
 from monitor.kafka_settings import KafkaSettings
 from monitor.plugins import IN_A_FILE, PluginConfig, SecretFiles
+from monitor.web_settings import WebSettings
 
 ENV_PREFIX = "MONITOR_"
 _NOT_SETTINGS = frozenset({"MONITOR_CONFIG", "MONITOR_ANALYST_PASSWORD"})
@@ -171,27 +172,6 @@ class DetectSettings(Section):
     )
 
 
-class AlertSettings(Section):
-    """Who hears of spikes."""
-
-    min_severity: Severity = Field(Severity.WARNING, description="spikes below this are stored but not sent")
-    group_wait_s: Annotated[float, Field(ge=0, le=31_622_400)] = Field(
-        30, description="wait after the first spike of a group for others to join it"
-    )
-    group_interval_s: Annotated[float, Field(ge=0, le=31_622_400)] = Field(
-        300, description="wait after a message before the group's next spikes are sent"
-    )
-    story_memory_h: Hours = Field(
-        24, description="a spike made of stories already sent within this time is not sent again"
-    )
-    horizon_h: Hours = Field(6, description="a spike older than this when its turn comes is no news, and not sent")
-    expire_h: Hours = Field(72, description="a notification not delivered within this time is given up")
-    allow_private_addresses: bool = Field(
-        False, description="webhooks may also go to loopback, private and link-local addresses"
-    )
-    channels: dict[str, Any] = Field(default_factory=dict, description="one table per channel, [alerts.channels.NAME]")
-
-
 class DaemonSettings(Section):
     """How the daemon starts and stops."""
 
@@ -228,6 +208,7 @@ class Settings(BaseSettings):
     detector: Any = Field({"kind": "gamma_poisson"}, validate_default=True, description="what scores trends")
     detect: DetectSettings = DetectSettings()
     alerts: AlertSettings = AlertSettings()
+    web: WebSettings = WebSettings()
     daemon: DaemonSettings = DaemonSettings()
 
     @classmethod

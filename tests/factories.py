@@ -91,25 +91,28 @@ def make_spike(**overrides: Any) -> Spike:
 
 
 def make_alert(**overrides: Any) -> Alert:
-    """An alert; `id` follows from the group key and the first spike unless given."""
-    fields: dict[str, Any] = {
-        "group_key": "topic:Financials",
-        "opened_at": NOW,
-        "spikes": (make_spike(),),
-        **overrides,
-    }
-    fields.setdefault("id", fingerprint(fields["group_key"], fields["spikes"][0].id))
+    """An alert; `id` follows from the first spike, `key` and `labels` from it too, unless given."""
+    spikes = overrides.get("spikes") or (make_spike(**({"key": overrides["key"]} if "key" in overrides else {})),)
+    fields: dict[str, Any] = {"key": spikes[0].key, "opened_at": NOW, "spikes": spikes, **overrides}
+    fields.setdefault("id", fingerprint("alert", fields["spikes"][0].id))
+    severity = max((spike.severity for spike in fields["spikes"]), key=lambda one: one.rank)
+    fields.setdefault("labels", {"kind": fields["key"].kind, "key": fields["key"].name, "severity": str(severity)})
     return Alert.model_validate(fields)
 
 
 def make_notification(**overrides: Any) -> Notification:
-    """A notification; `id` follows from alert, channel and recipient unless given."""
+    """A notification about one alert; `id` follows from event, alerts, channel and recipient unless given."""
+    alerts = overrides.pop("alerts", (make_alert(),))
     fields: dict[str, Any] = {
+        "receiver": "desk",
         "channel": "desk",
         "recipient": "desk@example.com",
-        "alert": make_alert(),
+        "route": "{}",
+        "alerts": alerts,
+        "about": len(alerts),
         "created_at": NOW,
         **overrides,
     }
-    fields.setdefault("id", fingerprint(fields["alert"].id, fields["channel"], fields["recipient"]))
+    told = [str(fields.get("event", "firing")), *(alert.id for alert in alerts)]
+    fields.setdefault("id", fingerprint(*told, fields["channel"], fields["recipient"]))
     return Notification.model_validate(fields)

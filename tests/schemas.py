@@ -1,15 +1,22 @@
-"""Writes the JSON Schemas of what stands on the bus: `python -m tests.schemas`. A test holds docs/schema to them."""
+"""Writes the JSON Schemas of values on the bus and of a notification's body: `python -m tests.schemas`.
+
+A test holds docs/schema to them.
+"""
 
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
+from alerts.render import Payload, Renderer
 from monitor.domain.article import Article
 from monitor.domain.dead_letters import DeadLetter
 from monitor.domain.labels import LabelledArticle
 from monitor.domain.record import Record, envelope
 from monitor.domain.spikes import Spike
+from tests import mails
 
 FOLDER = Path(__file__).parent.parent / "docs" / "schema"
 KINDS: dict[str, type[Record]] = {
@@ -22,8 +29,18 @@ KINDS: dict[str, type[Record]] = {
 
 
 def schema(kind: type[Record]) -> dict[str, Any]:
-    """The schema of a value on the bus. Further fields are allowed: a newer release may send some."""
-    described = envelope(kind).model_json_schema(mode="serialization")
+    """The schema of a value on the bus."""
+    return _published(envelope(kind).model_json_schema(mode="serialization"))
+
+
+def notification_schema() -> dict[str, Any]:
+    """The schema of the JSON body of a notification."""
+    described = TypeAdapter(Payload).json_schema(mode="serialization")
+    return _published({"title": "Notification", "description": "The JSON body of a notification.", **described})
+
+
+def _published(described: dict[str, Any]) -> dict[str, Any]:
+    """Further fields are allowed: a newer release may send some."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_open(described)}
 
 
@@ -37,7 +54,14 @@ def _open(part: Any) -> Any:
 
 def generated() -> dict[Path, str]:
     """The text of each file, by its path."""
-    return {FOLDER / f"{name}.json": json.dumps(schema(kind), indent=2) + "\n" for name, kind in KINDS.items()}
+    render = Renderer(mails.LINKS)
+    written = {
+        **{name: schema(kind) for name, kind in KINDS.items()},
+        "notification": notification_schema(),
+        "notification.example": render.payload(mails.firing()).model_dump(mode="json"),
+        "digest.example": render.payload(mails.digest()).model_dump(mode="json"),
+    }
+    return {FOLDER / f"{name}.json": json.dumps(body, indent=2) + "\n" for name, body in written.items()}
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 import sys
 from typing import Literal, Self, TextIO
 
-from alerts import render
 from alerts.channel import Channel, ChannelConfig, Deps
+from alerts.render import Renderer
 from monitor.domain.alerts import Notification
 from monitor.errors import DeliveryError, Reason
 
@@ -24,19 +24,20 @@ class Console:
 
     recipients = ("console",)
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, render: Renderer) -> None:
         self._stream = stream
+        self._render = render
 
     async def send(self, notification: Notification) -> None:
         """Raises: DeliveryError, where the stream is closed or nobody reads it any more."""
         encoding = self._stream.encoding or "utf-8"
-        writable = render.text(notification).encode(encoding, "backslashreplace").decode(encoding)
+        told = f"{self._render.subject(notification)}\n\n{self._render.text(notification).strip()}\n\n"
         try:
-            self._stream.write(f"{writable}\n\n")
+            self._stream.write(told.encode(encoding, "backslashreplace").decode(encoding))
             self._stream.flush()
         except (OSError, ValueError):
             raise DeliveryError(Reason.UNREACHABLE, "standard output is closed") from None
 
 
 def build(config: Config, deps: Deps) -> Channel:  # noqa: ARG001  every channel is built alike
-    return Console(sys.stdout)
+    return Console(sys.stdout, deps.render)

@@ -4,12 +4,10 @@ import asyncio
 import contextlib
 import re
 import ssl
-from email.headerregistry import Address
-from email.message import EmailMessage
-from email.policy import SMTP as SMTP_POLICY
 from typing import Annotated, Literal, Self
 
 import aiosmtplib
+import structlog
 from pydantic import (
     AfterValidator,
     Field,
@@ -19,10 +17,13 @@ from pydantic import (
     model_validator,
 )
 
-from alerts import render
-from alerts.channel import Channel, ChannelConfig, Deps
+from alerts.channel import Channel, ChannelConfig, Deps, Find
+from alerts.channels._mime import Parts, cid, compose
+from alerts.render import Renderer
 from monitor.domain.alerts import Notification
-from monitor.errors import DeliveryError, Reason
+from monitor.errors import DeliveryError, Reason, StoreError
+
+log = structlog.get_logger(__name__)
 
 QUIT_S = 2.0
 
@@ -57,6 +58,9 @@ class Config(ChannelConfig):
     password: SecretStr | None = Field(None, description="the account's password; needs an encrypted connection")
     sender: MailAddress = Field(description="address the mail comes from")
     to: Annotated[tuple[MailAddress, ...], Field(min_length=1)] = Field(description="addresses the mail goes to")
+    unsubscribe: MailAddress | None = Field(
+        None, description="address for those who want no more of this mail, told in every mail; unset: the sender"
+    )
     timeout_s: PositiveFloat = Field(30.0, description="limit for one whole attempt")
 
     @field_validator("host")
@@ -91,13 +95,17 @@ class Config(ChannelConfig):
 
 
 class Email:
-    """Sends each notification as text and HTML; its Message-ID is the same on every attempt.
+    """Sends each notification as text and HTML, with the picture inside; the bytes are the same on every attempt.
 
+    What tells more of an alert answers the mail that told of it first: In-Reply-To and References name that one, and
+    the subject is its subject after "Re: ", for many readers take mails of another subject for another conversation.
     `tls` None: the system's certificate authorities, or those named by SSL_CERT_FILE.
     """
 
-    def __init__(self, config: Config, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, config: Config, render: Renderer, find: Find, tls: ssl.SSLContext | None = None) -> None:
         self._config = config
+        self._render = render
+        self._find = find
         self._tls = tls
 
     @property
@@ -108,16 +116,16 @@ class Email:
         """Raises: DeliveryError."""
         if notification.recipient not in self._config.to:  # the list may have changed while the message waited
             raise DeliveryError(Reason.CLIENT_ERROR, "no longer a recipient of this channel")
-        failure = await self._attempt(notification.recipient, self._compose(notification))
+        failure = await self._attempt(notification.recipient, await self._compose(notification))
         if failure is not None:
             raise failure  # outside any handler: a server may repeat in its answer what it was told
 
-    async def _attempt(self, recipient: str, mail: EmailMessage) -> DeliveryError | None:
+    async def _attempt(self, recipient: str, mail: bytes) -> DeliveryError | None:
         client = self._client()
         try:
             async with asyncio.timeout(self._config.timeout_s):
                 await client.connect()
-                await client.send_message(mail, sender=self._config.sender, recipients=[recipient])
+                await client.sendmail(self._config.sender, [recipient], mail)
         except (aiosmtplib.SMTPException, OSError) as error:
             return _failure(error)
         else:
@@ -141,18 +149,34 @@ class Email:
             tls_context=self._tls,
         )
 
-    def _compose(self, notification: Notification) -> EmailMessage:
-        sender = Address(addr_spec=self._config.sender)
-        mail = EmailMessage(policy=SMTP_POLICY)
-        mail["From"] = sender
-        mail["To"] = Address(addr_spec=notification.recipient)
-        mail["Subject"] = render.subject(notification)
-        mail["Date"] = notification.created_at
-        mail["Message-ID"] = f"<{notification.id}@{sender.domain}>"
-        mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office reply to this
-        mail.set_content(render.text(notification), cte="quoted-printable")
-        mail.add_alternative(render.html(notification), subtype="html", cte="quoted-printable")
-        return mail
+    async def _compose(self, notification: Notification) -> bytes:
+        subject = self._render.subject(await self._first(notification) or notification)
+        image = await self._draw(notification)
+        return compose(
+            notification,
+            Parts(
+                subject=subject if notification.thread is None else f"Re: {subject}",
+                text=self._render.text(notification),
+                html=self._render.html(notification, picture_cid=None if image is None else cid(notification)),
+                picture=image,
+            ),
+            sender=self._config.sender,
+            unsubscribe=self._config.unsubscribe or self._config.sender,
+        )
+
+    async def _first(self, notification: Notification) -> Notification | None:
+        """The one that this answers; None: it answers none, or that one is not to be had."""
+        try:
+            return None if notification.thread is None else await self._find(notification.thread)
+        except StoreError:  # another subject is better than no mail
+            return None
+
+    async def _draw(self, notification: Notification) -> bytes | None:
+        try:
+            return await asyncio.to_thread(self._render.picture, notification)
+        except Exception as error:  # noqa: BLE001  a picture that cannot be drawn holds up no alert
+            log.warning("picture_not_drawn", notification=notification.id, error=type(error).__name__)
+            return None
 
 
 def _failure(error: aiosmtplib.SMTPException | OSError) -> DeliveryError:
@@ -181,5 +205,5 @@ def _reason(code: int) -> Reason:
     return Reason.CLIENT_ERROR if 500 <= code < 600 else Reason.PROTOCOL
 
 
-def build(config: Config, deps: Deps) -> Channel:  # noqa: ARG001  every channel is built alike
-    return Email(config)
+def build(config: Config, deps: Deps) -> Channel:
+    return Email(config, deps.render, deps.find)

@@ -42,7 +42,7 @@ async def play_again(
         classify = await stack.enter_async_context(app.build_classify(core)) if relabel else None
         counts = await app.build_counts(core)
         detect = app.build_detect(core)
-        alerts, dispatch = await app.build_alerts(core, {})
+        alerts, (_, dispatch) = await app.build_alerts(core, {}, silent=True)
         line = Line(detect, alerts, dispatch, store=core.store, clock=clock, settings=settings)
         unseen: set[datetime] = set()
         while chunk is not None and not stop.is_set():

@@ -1,14 +1,17 @@
 """What a backtest found, read from the tables it filled."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 from monitor import app
+from monitor.domain.alerts import Event, Verdict
 from monitor.domain.spikes import Spike
 from monitor.domain.stories import keys_of
 from monitor.domain.windows import Key
 from monitor.settings import Settings
+from monitor.storage.alerts import LIVE
+from monitor.storage.groups import DecisionRow, MessageRow
 from monitor.storage.store import Store
 from pipelines.detect.order import in_order
 
@@ -61,7 +64,9 @@ async def gather(settings: Settings) -> Played:
     """Reads the tables of a run that has ended. Raises: StoreError."""
     async with app.open_store(settings) as store:
         spikes = await store.spikes.latest(limit=_ALL)
-        messages = await store.alerts.latest(limit=_ALL)
+        rows = await store.alerts.latest(limit=_ALL, origin=LIVE)
+        messages = await store.groups.messages(LIVE)
+        decisions = await store.groups.decisions([row.alert.id for row in rows])
         hours = {key: await _hours(store, key) for key in sorted({spike.key for spike in spikes})}
         articles = labelled = 0
         first = last = None
@@ -80,14 +85,8 @@ async def gather(settings: Settings) -> Played:
                         tuple(keys_of(article.source, article.topic, article.title, article.summary)),
                     )
                 )
-    told = {spike.id: row for row, _ in messages for spike in row.alert.spikes}
-    alarms = []
-    for spike in spikes:
-        row = told.get(spike.id)
-        if row is None:
-            alarms.append(Alarm(spike, None, f"below alerts.min_severity {settings.alerts.min_severity}"))
-        else:
-            alarms.append(Alarm(spike, row.alert.id, _why_not(row.outcome)))
+    alert_of = {spike.id: row.alert.id for row in rows for spike in row.alert.spikes}
+    alarms = [_alarm(spike, alert_of.get(spike.id), messages, decisions) for spike in spikes]
     return Played(
         articles=articles,
         labelled=labelled,
@@ -105,12 +104,19 @@ async def _hours(store: Store, key: Key) -> dict[datetime, int]:
     return {row.start: row.negative_stories for row in rows if row.negative_stories}
 
 
-_NOBODY_TO_TELL = "no channel is enabled"
-
-
-def _why_not(outcome: str | None) -> str | None:
-    """Why a message would not have gone out. A backtest has no channels: what fails for that alone would have gone."""
-    return None if outcome is None or outcome == _NOBODY_TO_TELL else outcome
+def _alarm(
+    spike: Spike, alert_id: str | None, messages: Sequence[MessageRow], decisions: Sequence[DecisionRow]
+) -> Alarm:
+    """The first message that would have told of a spike, or the first reason why none would have."""
+    for message in messages:
+        is_news = message.event in (Event.FIRING, Event.UPDATED)
+        if message.alert_id == alert_id and is_news and message.created_at >= spike.detected_at:
+            return Alarm(spike, message.id, None)
+    mine = [one for one in decisions if one.alert_id == alert_id and one.decided_at >= spike.detected_at]
+    for one in mine:
+        if one.verdict not in (Verdict.WAITING, Verdict.SENT):
+            return Alarm(spike, None, f"{one.verdict}: {one.detail}" if one.detail else str(one.verdict))
+    return Alarm(spike, None, f"{Verdict.UNCHANGED}: it joined an alert that had been told")
 
 
 def keys_that_fired(alarms: Collection[Alarm]) -> list[Key]:

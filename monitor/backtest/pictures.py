@@ -13,7 +13,7 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from alerts.render import clean
+from alerts.cleaning import clean
 from monitor.backtest.facts import Played
 from monitor.backtest.report import few
 from monitor.domain.record import fingerprint

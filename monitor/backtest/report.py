@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from alerts.render import clean, safe_url
+from alerts.cleaning import clean, safe_url
 from monitor.backtest.archive import Survey
 from monitor.backtest.episodes import Figures, Heard, Verdict
 from monitor.backtest.facts import Alarm, Played, keys_that_fired

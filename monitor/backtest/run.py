@@ -75,15 +75,14 @@ async def _apart(settings: Settings) -> AsyncIterator[Settings]:
                 "data_dir": Path(folder),
                 "database": DatabaseSettings(retention_days=settings.database.retention_days),
                 "bus": BusSettings(partitions=settings.bus.partitions),
-                "alerts": settings.alerts.model_copy(update={"channels": {}}),
             }
         )
 
 
 async def _play(settings: Settings, past: Archives | Tables, stop: asyncio.Event, progress: Progress) -> None:
     if isinstance(past, Archives):
-        # As if it were sent, to no channel: so that the rules, the groups and the ids are those of the daemon.
-        await replay(settings, past.files, speed=None, deliver=True, stop=stop, progress=progress)
+        # As if it were sent: so that the routes, the groups and the ids are those of the daemon.
+        await replay(settings, past.files, speed=None, deliver=True, silent=True, stop=stop, progress=progress)
         return
     database = await Database.open(past.url)
     try:

@@ -215,7 +215,7 @@ async def _as_processes(settings: Settings) -> AsyncIterator[Callable[[], None]]
 
 def _serve(settings: Settings, stage: str) -> None:
     logs.configure("WARNING")
-    asyncio.run(app.run_daemon(settings, [stage]))
+    asyncio.run(app.run_daemon(settings, [stage], lambda: settings))
 
 
 async def _run(bus: Bus, source: _Articles, articles: int, check: Callable[[], None]) -> list[Mark]:

@@ -20,7 +20,11 @@ _PARTS: dict[str, tuple[Table, frozenset[str]]] = {
     "spikes": (t.spike, frozenset({"published_at"})),
     "alerts": (t.alert, frozenset()),
     "spikes of alerts": (t.alert_spike, frozenset()),
-    "notifications": (t.notification, frozenset()),
+    "groups": (t.alert_group, frozenset()),
+    "verdicts": (t.alert_member, frozenset()),
+    "decisions": (t.alert_decision, frozenset()),
+    "messages": (t.message, frozenset()),
+    "deliveries": (t.delivery, frozenset()),
 }
 DELIVERED = "delivered"
 

@@ -14,12 +14,14 @@ import typer
 
 from monitor import __version__
 from monitor.cli import (
+    alerts,
     backtest,
     bench,
     chaos,
     daemon,
     database,
     dead_letters,
+    deliveries,
     detect,
     evaluate,
     explain,
@@ -27,6 +29,8 @@ from monitor.cli import (
     label,
     models,
     read,
+    routes,
+    silences,
     spikes,
     train,
 )
@@ -45,6 +49,10 @@ app = typer.Typer(
 for module in (daemon, read, detect, backtest, label, train, evaluate, explain, chaos):
     module.register(app)
 app.add_typer(spikes.app, name="spikes")
+app.add_typer(alerts.app, name="alerts")
+app.add_typer(silences.app, name="silences")
+app.add_typer(routes.app, name="routes")
+app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(feeds.app, name="feeds")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(models.app, name="models")

@@ -35,7 +35,8 @@ from monitor.demo.run import run_demo
 from monitor.errors import ConfigError, Mistake
 from monitor.replay import Report
 from monitor.replay import replay as play
-from monitor.settings import Settings
+from monitor.settings import Settings, find_config, load
+from monitor.web.build import require_links
 
 _STALE_BEATS = 3
 
@@ -51,17 +52,19 @@ def register(app: typer.Typer) -> None:
 def run(
     context: typer.Context,
     stages: Annotated[
-        list[str] | None, typer.Argument(help=f"Some of: {', '.join(application.STAGES)}. Default: all.")
+        list[str] | None,
+        typer.Argument(help=f"Some of: {', '.join(application.RUNNABLE)}. Default: all, web if web.enabled."),
     ] = None,
 ) -> None:
-    """Run the daemon until SIGTERM or SIGINT; a second signal stops it at once."""
-    unknown = sorted(set(stages or ()) - set(application.STAGES))
+    """Run the daemon until SIGTERM or SIGINT; a second signal stops it at once. SIGHUP reads [alerts] again."""
+    unknown = sorted(set(stages or ()) - set(application.RUNNABLE))
     if unknown:
-        expected = f"unknown: {', '.join(unknown)}; expected some of: {', '.join(application.STAGES)}"
+        expected = f"unknown: {', '.join(unknown)}; expected some of: {', '.join(application.RUNNABLE)}"
         raise ConfigError("command line", [Mistake("STAGE", expected)])
     settings = load_settings(context, quiet=False)
-    chosen = [stage for stage in application.STAGES if not stages or stage in stages]
-    asyncio.run(application.run_daemon(settings, chosen))
+    wanted = stages or [*application.STAGES, *(["web"] if settings.web.enabled else [])]
+    chosen = [stage for stage in application.RUNNABLE if stage in wanted]
+    asyncio.run(application.run_daemon(settings, chosen, lambda: load(find_config(context.obj))))
 
 
 def demo(
@@ -190,7 +193,9 @@ def check(context: typer.Context, as_json: AsJson = False) -> None:
     """Check the configuration, and print it as resolved; secrets are hidden."""
     settings = load_settings(context)
     application.require_shared_database(settings)
-    resolved: dict[str, Any] = without_passwords(settings.model_dump(mode="json", serialize_as_any=True))
+    if settings.web.enabled:
+        require_links(settings)
+    resolved: dict[str, Any] = without_passwords(settings.model_dump(mode="json"))
     if as_json:
         print_json(resolved)
         return

@@ -3,14 +3,16 @@
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Never
+from typing import Annotated, Any, Never, TypeVar
 
 import typer
 from pydantic_core import to_json
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -27,15 +29,37 @@ Limit = Annotated[int, typer.Option("--limit", min=1, max=100_000, help="Most ro
 
 _ROOMY = 120
 
+T = TypeVar("T")
+
 _SENTIMENT_STYLE = {"negative": "red", "positive": "green"}
 _URL_PASSWORD = re.compile(r"^([A-Za-z][\w+.-]*://[^:/?#@]*:)[^@]*@")
-_SPANS = {"m": "minutes", "h": "hours", "d": "days"}
+_SPANS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def stop(text: str) -> Never:
     """Ends a command that cannot be done, with a sentence that says why, and what to do. Raises: typer.Exit."""
     errors.print(f"monitor: {text}", style="red", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(1)
+
+
+def the_one(what: str, listed_by: str, given: str, found: Sequence[T], id_of: Callable[[T], str]) -> T:
+    """What an id, or the start of one, is to mean. Raises: typer.Exit, unless it is one."""
+    if not found:
+        stop(f"no {what} has an id that begins with {given!r}; `{listed_by}` lists those there are")
+    if len(found) > 1:
+        ids = ", ".join(id_of(one)[:12] for one in found[:5])
+        more = ", ..." if len(found) > 5 else ""
+        stop(f"{given!r} is the start of more than one id ({ids}{more}); give more of it")
+    return found[0]
+
+
+@contextmanager
+def learning_bar(total: int, what: str = "learning again") -> Iterator[Callable[[int], None]]:
+    """A bar for the articles that a detector learns from; to be told the number of the last one."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, completed=done)
 
 
 def print_json(value: Any) -> None:
@@ -110,10 +134,27 @@ def moment(option: str, value: str | None, now: datetime) -> datetime | None:
     if value is None:
         return None
     try:
-        if value[-1:] in _SPANS and value[:-1].isdigit():
-            return now - timedelta(**{_SPANS[value[-1]]: int(value[:-1])})
+        if (span := _span(value)) is not None:
+            return now - span
         given = datetime.fromisoformat(value)
         return given.replace(tzinfo=UTC) if given.tzinfo is None else given.astimezone(UTC)
     except (ValueError, OverflowError):
         expected = "expected a time such as 2026-03-10T14:00, or a span back from now such as 30m, 2h or 7d"
         raise ConfigError("command line", [Mistake(option, expected)]) from None
+
+
+def duration(option: str, value: str) -> timedelta:
+    """A length of time given on the command line, such as 30m, 2h or 1d. Raises: ConfigError, naming the option."""
+    try:
+        span = _span(value)
+    except OverflowError:
+        span = None
+    if not span:
+        raise ConfigError("command line", [Mistake(option, "expected a length of time such as 30m, 2h or 1d")])
+    return span
+
+
+def _span(value: str) -> timedelta | None:
+    if value[-1:] in _SPANS and value[:-1].isdecimal():
+        return timedelta(**{_SPANS[value[-1]]: int(value[:-1])})
+    return None

@@ -60,7 +60,7 @@ def power(
         keys = [Key(kind, name or "") for kind in kinds] if kinds else await keys_named(store, name or "")
         watched = [one for one in keys if one.kind in settings.detect.keys]
         if not watched:
-            stop(_not_watched(key, keys, settings))
+            stop(not_watched(key, keys, settings))
         last = await store.sightings.seen(after=kept.seen - 1, upto=kept.seen)
         learned_until = last[0].fetched_at if last else None
         return _Powers(learned_until, [(one, watch.power(one), watch.score(one)) for one in watched])
@@ -86,7 +86,7 @@ def power(
     console.print(_age(found.learned_until), markup=False, highlight=False, soft_wrap=True)
 
 
-def _not_watched(given: str, keys: Sequence[Key], settings: Settings) -> str:
+def not_watched(given: str, keys: Sequence[Key], settings: Settings) -> str:
     if not keys:
         return f"nothing is counted under {given!r}; for a name that had no article yet give its kind: entity:{given}"
     kinds = ", ".join(sorted(settings.detect.keys))

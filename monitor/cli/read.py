@@ -1,4 +1,4 @@
-"""Commands that only read: what was said, how it went, what stood out, who was told."""
+"""Commands that only read: what was said, and how it went."""
 
 from datetime import timedelta
 from heapq import merge
@@ -13,7 +13,6 @@ from monitor.clock import SystemClock
 from monitor.domain.labels import Sentiment, Topic
 from monitor.domain.windows import RESOLUTIONS_S, KeyKind, WindowStats
 from monitor.errors import ConfigError, Mistake
-from monitor.storage.alerts import Delivery
 from monitor.storage.store import Store
 from monitor.storage.timeline import Point, keys_named, points, timeline
 
@@ -22,7 +21,7 @@ Until = Annotated[str | None, typer.Option(help="Before then: a time (UTC) or a 
 
 
 def register(app: typer.Typer) -> None:
-    for command in (headlines, trends, alerts):
+    for command in (headlines, trends):
         app.command()(command)
 
 
@@ -197,52 +196,3 @@ def _recount(context: typer.Context, resolution: str, as_json: bool) -> None:
     else:
         print_rows("Recount", tuple(result), [tuple(result.values())])
     raise typer.Exit(1 if differing else 0)
-
-
-def alerts(context: typer.Context, limit: Limit = 20, as_json: AsJson = False) -> None:
-    """What was told to whom, and why something was not, the newest first."""
-    found = with_store(context, lambda store: store.alerts.latest(limit=limit))
-    if as_json:
-        print_json(
-            [
-                {
-                    **row.alert.model_dump(),
-                    "outcome": row.outcome,
-                    "sent_at": row.sent_at,
-                    "deliveries": [
-                        {
-                            "notification": delivery.notification.id,
-                            "channel": delivery.notification.channel,
-                            "recipient": delivery.notification.recipient,
-                            **{k: v for k, v in delivery._asdict().items() if k != "notification"},
-                        }
-                        for delivery in deliveries
-                    ],
-                }
-                for row, deliveries in found
-            ]
-        )
-        return
-    print_rows(
-        "Alerts",
-        ("id", "opened (UTC)", "severity", "keys", "outcome", "deliveries"),
-        (
-            (
-                row.alert.id[:8],
-                row.alert.opened_at,
-                str(row.alert.severity),
-                ", ".join(str(spike.key) for spike in row.alert.spikes),
-                row.outcome or f"waits until {row.due_at:%H:%M:%S}",
-                "\n".join(_delivery_line(delivery) for delivery in deliveries),
-            )
-            for row, deliveries in found
-        ),
-    )
-
-
-def _delivery_line(delivery: Delivery) -> str:
-    line = f"{delivery.notification.channel} to {delivery.notification.recipient}: {delivery.state}"
-    if delivery.reason is None:
-        return line
-    again = f", again at {delivery.next_attempt_at:%H:%M:%S}" if delivery.next_attempt_at else ""
-    return f"{line} ({delivery.reason}: {delivery.detail}; attempt {delivery.attempts}{again})"

@@ -1,18 +1,26 @@
 """Commands about spikes: which there were, what each rests on, and what the next would take."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated, Any, NamedTuple
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from monitor import app as application
 from monitor.cli.context import settings as load_settings
 from monitor.cli.context import with_store
-from monitor.cli.output import AsJson, Limit, console, errors, moment, print_facts, print_json, print_rows, stop
+from monitor.cli.output import (
+    AsJson,
+    Limit,
+    console,
+    learning_bar,
+    moment,
+    print_facts,
+    print_json,
+    print_rows,
+    the_one,
+)
 from monitor.cli.power import power
 from monitor.cli.read import Since, key_given
 from monitor.cli.spike_words import UNHEARD, ZERO, amount, interval, sentence, span, sparkline
@@ -95,7 +103,8 @@ def show(
     settings = load_settings(context)
 
     async def ask(store: Store) -> _Shown:
-        spike = _the_one(spike_id, await store.spikes.get(spike_id))
+        found = await store.spikes.get(spike_id)
+        spike = the_one("spike", "monitor spikes", spike_id, found, lambda spike: spike.id)
         resolution, trend = await _trend(store, spike)
         counted = await recount(store, spike, negative_from=settings.detect.negative_from)
         again = await _replayed(store, settings, spike, counted.counted.upto) if with_replay else None
@@ -106,17 +115,6 @@ def show(
         print_json(_document(shown))
     else:
         _print(shown)
-
-
-def _the_one(given: str, found: Sequence[Spike]) -> Spike:
-    """Raises: typer.Exit, unless it is one."""
-    if not found:
-        stop(f"no spike has an id that begins with {given!r}; `monitor spikes` lists those there are")
-    if len(found) > 1:
-        ids = ", ".join(spike.id[:12] for spike in found[:5])
-        more = ", ..." if len(found) > 5 else ""
-        stop(f"{given!r} is the start of more than one id ({ids}{more}); give more of it")
-    return found[0]
 
 
 async def _trend(store: Store, spike: Spike) -> tuple[str, list[Point]]:
@@ -151,16 +149,8 @@ def _is_inside(spike: Spike, point: Point) -> bool:
 
 async def _replayed(store: Store, settings: Settings, spike: Spike, upto: int) -> Replay:
     watch = await asyncio.to_thread(application.build_watch, settings)
-    with _bar(upto) as progress:
+    with learning_bar(upto) as progress:
         return await replay(store, spike, watch, upto=upto, progress=progress)
-
-
-@contextmanager
-def _bar(total: int) -> Iterator[Callable[[int], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
-        task = bar.add_task("learning again", total=total)
-        yield lambda done: bar.update(task, completed=done)
 
 
 def _document(shown: _Shown) -> dict[str, Any]:
@@ -237,6 +227,7 @@ def _facts(spike: Spike) -> dict[str, object]:
         "stories in all": spike.total,
         "expected": f"{amount(spike.expected)}{interval(spike)}",
         "score": f"{spike.score:.2f} standard deviations",
+        "fires from": None if spike.threshold is None else f"{spike.threshold:.2f}",
         "reached by itself": None if spike.per_week is None else f"{spike.per_week:.3g} times a week",
         "sources": spike.sources,
         "detector": spike.detector,

@@ -52,7 +52,8 @@ class Spike(Record):
     Units: `observed` distinct negative stories of `total` stories in [start, end); `expected` what the key's past
         lets expect there, with nineteen chances in twenty between `low` and `high`; `score` in standard deviations;
         `per_week` how often a week this key by itself scores as high; `sources` distinct sources of the negative
-        stories; `horizon_s` the length of the window. None: stated by a release that did not tell.
+        stories; `horizon_s` the length of the window; `threshold` the score from which the key fired. None: stated by
+        a release that did not tell. `resolved_at` None: not over yet.
     """
 
     id: str
@@ -68,8 +69,10 @@ class Spike(Record):
     sources: NonNegativeInt
     detector: str
     state: Literal["firing", "resolved"] = "firing"
+    resolved_at: UtcDatetime | None = None
     horizon_s: NonNegativeInt | None = None
     low: NonNegativeFloat | None = None
     high: NonNegativeFloat | None = None
     per_week: NonNegativeFloat | None = None
+    threshold: float | None = None
     stories: tuple[StoryEvidence, ...] = ()

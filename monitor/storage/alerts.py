@@ -1,215 +1,217 @@
-"""Alerts and notifications: who is to be told what, and who has been."""
+"""Alerts: the episodes of keys, as they come in and as people answer them."""
 
-from collections.abc import Collection, Sequence
-from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import Select, func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from monitor.domain.alerts import Alert, Notification
+from monitor.domain.alerts import Alert
 from monitor.domain.record import fingerprint
 from monitor.domain.spikes import Spike
-from monitor.errors import Reason
+from monitor.domain.windows import Key
 from monitor.storage import tables as t
 from monitor.storage.database import Database, to_the_end
 from monitor.storage.leases import Term, fence
 
-DeliveryState = Literal["pending", "delivered", "failed"]
+LIVE = "all"
+"""The origin of news."""
 
+REPLAYED = "replayed"
+"""The origin of archives that are played without telling anyone."""
 
-class Delivery(NamedTuple):
-    """A notification and how far its delivery has come. `reason` and `detail` tell of the last failed attempt."""
-
-    notification: Notification
-    state: DeliveryState
-    attempts: int
-    next_attempt_at: datetime | None
-    expires_at: datetime
-    delivered_at: datetime | None
-    reason: Reason | None
-    detail: str | None
+_SOME = 500
 
 
 class AlertRow(NamedTuple):
-    """An alert as stored. `outcome` None: still waiting for others to join; else what became of it."""
+    """An alert as stored. `closed_at` None: the next spike of its key may still join it."""
 
     alert: Alert
-    due_at: datetime | None
-    sent_at: datetime | None
-    outcome: str | None
+    origin: str
+    changed_at: datetime
+    closed_at: datetime | None
+    acked_at: datetime | None
+    acked_by: str | None
+    ack_comment: str | None
 
 
 class Alerts:
-    """Alerts by id, and their notifications."""
+    """Alerts by id. Of each key at most one of an origin is open."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     @to_the_end
-    async def join(self, spike: Spike, group_key: str, now: datetime, due_at: datetime) -> str | None:
-        """Adds a spike to the group's waiting alert, and opens one, due at `due_at`, where none waits.
+    async def take(self, spike: Spike, origin: str, keep_firing: timedelta) -> tuple[str, bool]:
+        """Adds a spike to the open alert of its key, or what has become of it; opens an alert where none is open.
 
-        Returns the alert's id; None if the spike belongs to an alert already.
+        One that ended less than `keep_firing` before the spike goes on. Returns the alert's id, and whether anything
+        was new.
         """
         async with self._database.write() as connection:
             if connection.dialect.name == "postgresql":  # one copy at a time: the others see what it has opened
-                await connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"alert {group_key}"))))
-            if await connection.scalar(select(t.alert_spike.c.alert_id).where(t.alert_spike.c.spike_id == spike.id)):
-                return None
-            alert_id: str | None = await connection.scalar(
-                select(t.alert.c.id)
-                .where(t.alert.c.group_key == group_key, t.alert.c.due_at.is_not(None))
-                .with_for_update()
-            )
-            if alert_id is None:
-                alert_id = fingerprint("alert", group_key, spike.id)
-                await connection.execute(
-                    t.alert.insert().values(id=alert_id, group_key=group_key, opened_at=now, due_at=due_at)
-                )
+                lock = f"alert {origin} {spike.key}"
+                await connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(lock))))
+            known = (
+                await connection.execute(select(t.alert_spike).where(t.alert_spike.c.spike_id == spike.id))
+            ).one_or_none()
+            if known is not None:
+                if Spike.model_validate(known.body).state == spike.state or spike.state == "firing":
+                    return known.alert_id, False
+                changed = update(t.alert_spike).where(t.alert_spike.c.spike_id == spike.id)
+                await connection.execute(changed.values(body=spike.model_dump(mode="json")))
+                await self._settle(connection, known.alert_id, spike.resolved_at or spike.detected_at)
+                return known.alert_id, True
+            alert_id = await self._open(connection, spike, origin, keep_firing)
             await connection.execute(
                 t.alert_spike.insert().values(spike_id=spike.id, alert_id=alert_id, body=spike.model_dump(mode="json"))
             )
+            await self._settle(connection, alert_id, spike.resolved_at or spike.detected_at)
+        return alert_id, True
+
+    async def _open(self, connection: AsyncConnection, spike: Spike, origin: str, keep_firing: timedelta) -> str:
+        a = t.alert.c
+        is_open = (a.group_key == origin, a.key_kind == spike.key.kind, a.key == spike.key.name, a.closed_at.is_(None))
+        found = select(a.id, a.resolved_at).where(*is_open).order_by(a.opened_at.desc(), a.id).with_for_update()
+        for row in await connection.execute(found):
+            if row.resolved_at is None or spike.detected_at < row.resolved_at + keep_firing:
+                alert_id: str = row.id
+                return alert_id
+        alert_id = fingerprint("alert", origin, *spike.key, spike.id)
+        values = {"key_kind": spike.key.kind, "key": spike.key.name, "opened_at": spike.detected_at}
+        await connection.execute(t.alert.insert().values(id=alert_id, group_key=origin, **values))
         return alert_id
 
-    async def last_sent_at(self, group_key: str) -> datetime | None:
-        query = select(t.alert.c.sent_at).where(t.alert.c.group_key == group_key, t.alert.c.sent_at.is_not(None))
-        async with self._database.read() as connection:
-            return await connection.scalar(query.order_by(t.alert.c.sent_at.desc()).limit(1))
-
-    async def due(self, group_key: str, now: datetime) -> list[Alert]:
-        """Alerts of the group whose wait is over, the oldest first."""
-        mine = select(t.alert).where(t.alert.c.group_key == group_key, t.alert.c.due_at <= now)
-        query = mine.order_by(t.alert.c.due_at, t.alert.c.id)
-        return [row.alert for row in await self._rows(query)]
-
-    async def next_due(self, group_key: str) -> datetime | None:
-        """When the next of the group's alerts that wait is due, or the next attempt to deliver; None: nothing waits."""
-        alert = select(func.min(t.alert.c.due_at)).where(t.alert.c.group_key == group_key)
-        attempt = select(func.min(t.notification.c.next_attempt_at)).where(t.notification.c.state == "pending")
-        async with self._database.read() as connection:
-            found: list[datetime | None] = [await connection.scalar(query) for query in (alert, attempt)]
-        return min((moment for moment in found if moment is not None), default=None)
-
-    async def sent_stories(self, group_key: str, since: datetime) -> set[str]:
-        """Ids of the stories that the group's messages since then were made of."""
-        query = select(t.alert).where(t.alert.c.group_key == group_key, t.alert.c.sent_at >= since)
-        return {
-            story.story_id for row in await self._rows(query) for spike in row.alert.spikes for story in spike.stories
-        }
+    async def _settle(self, connection: AsyncConnection, alert_id: str, at: datetime) -> None:
+        """Makes the alert's own row agree with its spikes."""
+        bodies = await connection.execute(select(t.alert_spike.c.body).where(t.alert_spike.c.alert_id == alert_id))
+        spikes = [Spike.model_validate(body) for (body,) in bodies]
+        ends = [spike.resolved_at or spike.detected_at for spike in spikes if spike.state == "resolved"]
+        severity = max((spike.severity for spike in spikes), key=lambda severity: severity.rank)
+        await connection.execute(
+            update(t.alert)
+            .where(t.alert.c.id == alert_id)
+            .values(
+                severity=str(severity),
+                resolved_at=max(ends) if len(ends) == len(spikes) else None,
+                changed_at=at,
+                routed=False,
+            )
+        )
 
     @to_the_end
-    async def close(
-        self,
-        alert: Alert,
-        outcome: str,
-        notifications: Sequence[Notification],
-        now: datetime,
-        expires_at: datetime,
-        term: Term | None = None,
-    ) -> bool:
-        """Ends an alert's wait: with what became of it, and with whom to tell.
+    async def acknowledge(self, alert_id: str, by: str, comment: str, now: datetime) -> bool:
+        """Somebody sees to it: it is not repeated any more. False if there is no such alert, or it is closed."""
+        mine = (t.alert.c.id == alert_id, t.alert.c.closed_at.is_(None), t.alert.c.key.is_not(None))
+        values = {"acked_at": now, "acked_by": by, "ack_comment": comment}
+        async with self._database.write() as connection:
+            return (await connection.execute(update(t.alert).where(*mine).values(**values))).rowcount > 0
 
-        False, and nothing done, if it is not the alert that was read any more: a spike has joined it, or it is closed.
-        Raises: LeaseError, if `term` is over; then nothing was done.
+    async def get(self, alert_id: str) -> list[AlertRow]:
+        """Those whose id begins like this: one, unless too little of it was given."""
+        query = select(t.alert).where(t.alert.c.id.startswith(alert_id, autoescape=True)).order_by(t.alert.c.id)
+        return await self.rows(query.limit(10))
+
+    async def latest(
+        self, *, limit: int, key: Key | None = None, until: datetime | None = None, origin: str | None = None
+    ) -> list[AlertRow]:
+        """The newest first; `until`: those opened by then."""
+        query = select(t.alert).order_by(t.alert.c.opened_at.desc(), t.alert.c.id).limit(limit)
+        if key is not None:
+            query = query.where(t.alert.c.key_kind == key.kind, t.alert.c.key == key.name)
+        if until is not None:
+            query = query.where(t.alert.c.opened_at <= until)
+        if origin is not None:
+            query = query.where(t.alert.c.group_key == origin)
+        return await self.rows(query)
+
+    async def opened(self, start: datetime, end: datetime, origin: str = LIVE) -> list[AlertRow]:
+        """Alerts that were open at some time in [start, end)."""
+        a = t.alert.c
+        lasted = (a.opened_at < end, a.closed_at.is_(None) | (a.closed_at >= start), a.key.is_not(None))
+        return await self.rows(select(t.alert).where(a.group_key == origin, *lasted).order_by(a.opened_at, a.id))
+
+    async def unrouted(self, origin: str, *, limit: int = _SOME) -> list[AlertRow]:
+        """Open alerts that have changed since they were put into groups, the oldest change first."""
+        a = t.alert.c
+        is_open = (a.group_key == origin, a.closed_at.is_(None), a.key.is_not(None))
+        query = select(t.alert).where(*is_open, a.routed.is_(False))
+        return await self.rows(query.order_by(a.changed_at, a.id).limit(limit))
+
+    @to_the_end
+    async def reroute(self, origin: str, term: Term | None = None) -> None:
+        """All open alerts are to be put into groups again: the routes may have changed.
+
+        Raises: LeaseError, if `term` is over.
         """
-        waiting = select(t.alert.c.id).where(t.alert.c.id == alert.id, t.alert.c.due_at.is_not(None)).with_for_update()
-        members = select(func.count()).where(t.alert_spike.c.alert_id == alert.id)
+        a = t.alert.c
         async with self._database.write() as connection:
             await fence(connection, term)
-            if await connection.scalar(waiting) is None or await connection.scalar(members) != len(alert.spikes):
-                return False
             await connection.execute(
                 update(t.alert)
-                .where(t.alert.c.id == alert.id)
-                .values(due_at=None, sent_at=now if notifications else None, outcome=outcome)
+                .where(a.group_key == origin, a.closed_at.is_(None), a.key.is_not(None))
+                .values(routed=False)
             )
-            if notifications:
-                rows = [
-                    {
-                        "id": notification.id,
-                        "alert_id": alert.id,
-                        "channel": notification.channel,
-                        "recipient": notification.recipient,
-                        "created_at": notification.created_at,
-                        "expires_at": expires_at,
-                        "body": notification.model_dump(mode="json"),
-                        "state": "pending",
-                        "attempts": 0,
-                        "next_attempt_at": now,
-                    }
-                    for notification in notifications
-                ]
-                await connection.execute(self._database.insert(t.notification).on_conflict_do_nothing(), rows)
-        return True
 
-    async def to_send(self, now: datetime, *, busy: Collection[str] = (), limit: int = 100) -> list[Delivery]:
-        """Notifications whose next attempt is due, the oldest first, but those of `busy` channels."""
-        query = (
-            select(t.notification)
-            .where(t.notification.c.state == "pending", t.notification.c.next_attempt_at <= now)
-            .where(t.notification.c.channel.not_in(sorted(busy)))
-            .order_by(t.notification.c.next_attempt_at, t.notification.c.id)
-            .limit(limit)
-        )
+    async def firing(self, origin: str) -> list[AlertRow]:
+        """Open alerts."""
+        a = t.alert.c
+        return await self.rows(select(t.alert).where(a.group_key == origin, a.closed_at.is_(None), a.key.is_not(None)))
+
+    async def rows(self, query: Select[Any]) -> list[AlertRow]:
+        """The alerts that a query on their table finds, each with its spikes."""
         async with self._database.read() as connection:
-            return [_delivery(row) for row in await connection.execute(query)]
+            found = list(await connection.execute(query))
+            spikes: dict[str, list[Spike]] = {}
+            for first in range(0, len(found), _SOME):
+                some = [row.id for row in found[first : first + _SOME]]
+                members = await connection.execute(select(t.alert_spike).where(t.alert_spike.c.alert_id.in_(some)))
+                for member in members:
+                    spikes.setdefault(member.alert_id, []).append(Spike.model_validate(member.body))
+        rows = []
+        for row in found:
+            mine = sorted(spikes.get(row.id, ()), key=lambda spike: (-spike.score, spike.id))
+            if mine:
+                rows.append(_row(row, mine))
+        return rows
 
     @to_the_end
-    async def log(self, delivery: Delivery, term: Term | None = None) -> None:
-        """Writes down how far a delivery has come.
+    async def adopt(self, keep_firing: timedelta, term: Term | None = None) -> int:
+        """Takes over what an older program left waiting to be sent: alerts of several keys. Returns how many spikes.
 
-        Raises: LeaseError, if `term` is over; then nothing was written.
+        Raises: LeaseError, if `term` is over.
         """
-        values = delivery._asdict()
-        values.pop("notification")
+        a, of_spike = t.alert.c, t.alert_spike.c
         async with self._database.write() as connection:
             await fence(connection, term)
-            await connection.execute(
-                update(t.notification).where(t.notification.c.id == delivery.notification.id).values(**values)
-            )
-
-    async def latest(self, *, limit: int) -> list[tuple[AlertRow, list[Delivery]]]:
-        """The newest alerts first, each with its deliveries."""
-        alerts = await self._rows(select(t.alert).order_by(t.alert.c.opened_at.desc(), t.alert.c.id).limit(limit))
-        query = select(t.notification).where(t.notification.c.alert_id.in_([row.alert.id for row in alerts]))
-        async with self._database.read() as connection:
-            rows = await connection.execute(query.order_by(t.notification.c.channel, t.notification.c.recipient))
-            deliveries = [_delivery(row) for row in rows]
-        return [(row, [d for d in deliveries if d.notification.alert.id == row.alert.id]) for row in alerts]
-
-    async def _rows(self, query: Any) -> list[AlertRow]:
-        async with self._database.read() as connection:
-            rows = list(await connection.execute(query))
-            members = await connection.execute(
-                select(t.alert_spike).where(t.alert_spike.c.alert_id.in_([row.id for row in rows]))
-            )
-            spikes: dict[str, list[Spike]] = {}
-            for member in members:
-                spikes.setdefault(member.alert_id, []).append(Spike.model_validate(member.body))
-        return [
-            AlertRow(
-                Alert(
-                    id=row.id,
-                    group_key=row.group_key,
-                    opened_at=row.opened_at,
-                    spikes=tuple(sorted(spikes.get(row.id, []), key=lambda spike: (-spike.score, spike.id))),
-                ),
-                row.due_at,
-                row.sent_at,
-                row.outcome,
-            )
-            for row in rows
-        ]
+            waiting = select(a.id).where(a.group_key == LIVE, a.key.is_(None), a.due_at.is_not(None))
+            ids = list((await connection.execute(waiting)).scalars())
+            # The older program did not look at ends: what it has of a spike may fire for ever.
+            states = (t.spike.c.state, t.spike.c.resolved_at)
+            waited = select(of_spike.body, *states).join(t.spike, t.spike.c.id == of_spike.spike_id, isouter=True)
+            spikes = []
+            for row in await connection.execute(waited.where(of_spike.alert_id.in_(ids))):
+                spike = Spike.model_validate(row.body)
+                ended = {"state": "resolved", "resolved_at": row.resolved_at}
+                spikes.append(spike.model_copy(update=ended) if row.state == "resolved" else spike)
+            for spike in sorted(spikes, key=lambda spike: (spike.detected_at, spike.id)):
+                alert_id = await self._open(connection, spike, LIVE, keep_firing)
+                values = {"alert_id": alert_id, "body": spike.model_dump(mode="json")}
+                await connection.execute(update(t.alert_spike).where(of_spike.spike_id == spike.id).values(**values))
+                await self._settle(connection, alert_id, spike.resolved_at or spike.detected_at)
+            done = update(t.alert).where(a.id.in_(ids)).values(due_at=None, outcome="put into the groups of routes")
+            await connection.execute(done)
+        return len(spikes)
 
 
-def _delivery(row: Row[Any]) -> Delivery:
-    return Delivery(
-        notification=Notification.model_validate(row.body),
-        state=row.state,
-        attempts=row.attempts,
-        next_attempt_at=row.next_attempt_at,
-        expires_at=row.expires_at,
-        delivered_at=row.delivered_at,
-        reason=None if row.reason is None else Reason(row.reason),
-        detail=row.detail,
+def _row(row: Any, spikes: Sequence[Spike]) -> AlertRow:
+    alert = Alert(
+        id=row.id,
+        key=spikes[0].key if row.key is None else Key(row.key_kind, row.key),
+        opened_at=row.opened_at,
+        resolved_at=row.resolved_at,
+        spikes=tuple(spikes),
     )
+    changed_at = row.changed_at or row.opened_at
+    return AlertRow(alert, row.group_key, changed_at, row.closed_at, row.acked_at, row.acked_by, row.ack_comment)

@@ -12,7 +12,7 @@ from monitor.errors import ConfigError, Mistake
 from monitor.storage import tables as t
 from monitor.storage.database import Database
 
-VIEWS = ("coverage_5m", "headlines", "spikes", "trend_1d", "trend_1h", "trend_5m")
+VIEWS = ("alerts", "coverage_5m", "headlines", "spikes", "trend_1d", "trend_1h", "trend_5m")
 
 _ROUNDS = 4096
 

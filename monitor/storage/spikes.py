@@ -43,9 +43,12 @@ class Spikes:
             return [_spike(row) for row in await connection.execute(query.limit(limit))]
 
     @to_the_end
-    async def mark_published(self, ids: Sequence[str], now: datetime) -> None:
+    async def mark_published(self, spikes: Sequence[Spike], now: datetime) -> None:
+        """One that has ended since it was read is still to be told as such."""
         async with self._database.write() as connection:
-            await connection.execute(update(t.spike).where(t.spike.c.id.in_(ids)).values(published_at=now))
+            for spike in spikes:
+                told = (t.spike.c.id == spike.id, t.spike.c.state == spike.state)
+                await connection.execute(update(t.spike).where(*told).values(published_at=now))
 
     async def latest(self, *, limit: int, since: datetime | None = None, key: str | None = None) -> list[Spike]:
         """The newest first."""
@@ -67,11 +70,11 @@ async def insert_new(connection: AsyncConnection, database: Database, spikes: Se
 
 
 async def resolve(connection: AsyncConnection, keys: Sequence[tuple[Key, datetime]]) -> None:
-    """Ends what is firing on these keys, and was stated before that moment."""
+    """Ends what is firing on these keys, and was stated before that moment; the bus is to be told."""
     for key, at in keys:
         over = (t.spike.c.key_kind == key.kind, t.spike.c.key == key.name, t.spike.c.state == "firing")
         ending = update(t.spike).where(*over, t.spike.c.detected_at < at)
-        await connection.execute(ending.values(state="resolved", resolved_at=at))
+        await connection.execute(ending.values(state="resolved", resolved_at=at, published_at=None))
 
 
 def _row(spike: Spike) -> dict[str, object]:

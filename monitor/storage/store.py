@@ -6,11 +6,14 @@ from monitor.storage.analysts import Analysts
 from monitor.storage.articles import Articles
 from monitor.storage.coverage import Coverage
 from monitor.storage.database import Database
+from monitor.storage.deliveries import Deliveries
 from monitor.storage.feeds import Feeds
+from monitor.storage.groups import Groups
 from monitor.storage.leases import Leases
 from monitor.storage.ops import DeadLetters, Health
 from monitor.storage.recount import recount
 from monitor.storage.sightings import Sightings
+from monitor.storage.silences import Silences
 from monitor.storage.spikes import Spikes
 
 
@@ -28,6 +31,9 @@ class Store:
         self.sightings = Sightings(database)
         self.spikes = Spikes(database)
         self.alerts = Alerts(database)
+        self.groups = Groups(database)
+        self.silences = Silences(database)
+        self.deliveries = Deliveries(database)
         self.dead_letters = DeadLetters(database)
         self.health = Health(database)
         self.leases = Leases(database)

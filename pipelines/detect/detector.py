@@ -1,7 +1,7 @@
 """What finds spikes in counts of stories."""
 
 from collections.abc import Collection, Hashable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 
 class Score(NamedTuple):
@@ -24,12 +24,33 @@ class Score(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """A spike: an episode `opens`, or one that is open has clearly grown. `bucket` in units of 300 s since 1970."""
+    """A spike: an episode `opens`, or one that is open has clearly grown. `bucket` in units of 300 s since 1970.
+
+    `threshold`: the score from which the key fired.
+    """
 
     key: Hashable
     bucket: int
     score: Score
     opens: bool
+    threshold: float
+
+
+class Bar(NamedTuple):
+    """What a key's score has to reach to fire, in standard deviations: the highest of three.
+
+    `of_all`: what every key has to reach; `usual`: what this one reaches by itself as often as it may fire; `again`:
+    what it takes so soon after it has fired, 0 where it has not. `held`: it does not fire now, whatever its score.
+    """
+
+    of_all: float
+    usual: float
+    again: float
+    held: Literal["warming_up", "just_fired"] | None
+
+    @property
+    def score(self) -> float:
+        return max(self.of_all, self.usual, self.again)
 
 
 class Power(NamedTuple):
@@ -94,6 +115,10 @@ class Detector(Protocol):
 
         To be asked when a key has received a negative story, after all events of the same instant were taken.
         """
+        ...
+
+    def bar(self, key: Hashable) -> Bar:
+        """What it would take to fire on a key now."""
         ...
 
     def open_episodes(self) -> Collection[Hashable]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from monitor.domain.spikes import Spike, StoryEvidence
 from monitor.domain.stories import FirstTold, keys_of
-from monitor.domain.windows import bucket_number
+from monitor.domain.windows import Key, bucket_number
 from monitor.storage.sightings import Sighting, Sightings
 from monitor.storage.store import Store
 from pipelines.detect.evidence import Evidence
@@ -15,7 +15,7 @@ from pipelines.detect.order import in_order, looked_at
 from pipelines.detect.watch import LOOKS_BACK, MAX_STORIES, Watch, bucket_of
 
 _COUNTS = ("observed", "total", "sources")
-_SCORED = ("horizon_s", "expected", "low", "high", "score", "per_week", "severity", "detector")
+_SCORED = ("horizon_s", "expected", "low", "high", "score", "per_week", "threshold", "severity", "detector")
 _END = 2**62
 
 
@@ -79,22 +79,44 @@ async def replay(
 
     `progress` is told of each number that is done. Raises: StoreError.
     """
+    [found] = await replay_all(store, [(spike, upto)], untaught, progress=progress)
+    return found
+
+
+async def replay_all(
+    store: Store,
+    stated: Sequence[tuple[Spike, int]],
+    untaught: Watch,
+    *,
+    progress: Callable[[int], None] = lambda _: None,
+) -> list[Replay]:
+    """The same for many spikes, each with the number of the last article that it rests on, by learning once.
+
+    Returns them in the same order. Raises: StoreError.
+    """
     watch = untaught
     first = await store.sightings.first_fetched_at()
-    if first is not None and await store.coverage.bounds() is not None:
-        watch.hearing.know(await store.coverage.observed(first, spike.detected_at))
-    again: Spike | None = None
-    articles = 0
-    async for together in looked_at(store.sightings, upto=upto):
-        for found in watch.take(together).spikes:
-            if (found.key, found.detected_at) == (spike.key, spike.detected_at):
-                again = found
-        articles += len(together)
-        progress(together[-1].seen or 0)
-    differences, why = _scored_again(spike, again, watch)
-    if differences and articles < upto:
-        why.append(f"{upto - articles} of the {upto} articles that it had learned from are no longer stored")
-    return Replay(again, articles, differences, why)
+    if stated and first is not None and await store.coverage.bounds() is not None:
+        watch.hearing.know(await store.coverage.observed(first, max(spike.detected_at for spike, _ in stated)))
+    replays: dict[int, Replay] = {}
+    again: dict[tuple[Key, datetime], Spike] = {}
+    wanted = {(spike.key, spike.detected_at) for spike, _ in stated}
+    articles = after = 0
+    # Each is compared before anything later is looked at: one that is not stated again is asked for its score then.
+    for place, (spike, upto) in sorted(enumerate(stated), key=lambda one: one[1][1]):
+        async for together in looked_at(store.sightings, after=after, upto=upto):
+            for found in watch.take(together).spikes:
+                if (found.key, found.detected_at) in wanted:
+                    again[found.key, found.detected_at] = found
+            articles += len(together)
+            progress(together[-1].seen or 0)
+        after = upto
+        now = again.get((spike.key, spike.detected_at))
+        differences, why = _scored_again(spike, now, watch)
+        if differences and articles < upto:
+            why.append(f"{upto - articles} of the {upto} articles that it had learned from are no longer stored")
+        replays[place] = Replay(now, articles, differences, why)
+    return [replays[place] for place in range(len(stated))]
 
 
 def _scored_again(spike: Spike, again: Spike | None, watch: Watch) -> tuple[list[Difference], list[str]]:
@@ -182,6 +204,8 @@ def _count_differences(spike: Spike, counted: Counted) -> list[Difference]:
 def _fields(stated: object, again: object, names: Sequence[str], prefix: str = "") -> Iterator[Difference]:
     for name in names:
         one, other = getattr(stated, name), getattr(again, name)
+        if name == "threshold" and one is None:
+            continue  # stated by a release that did not tell
         if not _same(one, other):
             yield Difference(f"{prefix}{name}", one, other)
 

@@ -56,6 +56,7 @@ class Detect(Led):
     ) -> None:
         super().__init__(clock, lead)
         self.stated = 0
+        self.published = 0
         self._untaught = untaught
         self._store = store
         self._bus = bus
@@ -154,6 +155,7 @@ class Detect(Led):
         self._watch = None
         if resolved := watch.advance(upto):
             await self._store.sightings.save(Looked([], {}, [], resolved), term)
+            self._may_be_unpublished = True
 
     async def _write(self, looked: Looked, term: Term | None) -> list[Spike]:
         new = await self._store.sightings.save(looked, term)
@@ -161,7 +163,7 @@ class Detect(Led):
             if spike.id in new:  # an archive that is played again states them again, and nothing new by it
                 _tell(spike)
         self.stated += len(new)
-        self._may_be_unpublished |= bool(looked.spikes)
+        self._may_be_unpublished |= bool(looked.spikes or looked.resolved)
         return list(looked.spikes)
 
     async def _remember(self, now: datetime, term: Term | None) -> Watch:
@@ -215,7 +217,8 @@ class Detect(Led):
         """Puts on the bus what the table says is not there yet; a crash in between repeats it under the same id."""
         while spikes := await self._store.spikes.unpublished():
             await self._bus.publish(Stream.SPIKES, [Message(_ONE_ORDER, encode(spike)) for spike in spikes])
-            await self._store.spikes.mark_published([spike.id for spike in spikes], now)
+            self.published += len(spikes)
+            await self._store.spikes.mark_published(spikes, now)
 
 
 def _tell(spike: Spike) -> None:

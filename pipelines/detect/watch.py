@@ -13,7 +13,7 @@ from monitor.domain.windows import ALL, BUCKET_S, Key, bucket_moment, bucket_num
 from monitor.settings import DetectSettings
 from monitor.storage.articles import micro
 from monitor.storage.sightings import Added, Looked, Sighting
-from pipelines.detect.detector import Detector, Finding, Power, Score
+from pipelines.detect.detector import Bar, Detector, Finding, Power, Score
 from pipelines.detect.evidence import Evidence
 from pipelines.detect.hearing import Hearing
 from pipelines.stories.clusters import Stories
@@ -58,6 +58,11 @@ class Watch:
     def detector(self) -> str:
         """The version of its detector, as its spikes name it."""
         return self._detector.version
+
+    @property
+    def looks_back(self) -> timedelta:
+        """Its longest horizon."""
+        return timedelta(seconds=max(self._detector.horizons_s))
 
     def open_episodes(self) -> set[Key]:
         """The keys whose episodes go on."""
@@ -117,6 +122,17 @@ class Watch:
     def score(self, key: Key) -> Score | None:
         """How surprising the evidence on a key is by now; None where it is too thin."""
         return self._detector.score(key)
+
+    def bar(self, key: Key) -> Bar:
+        """What the score of a key has to reach to fire now."""
+        return self._detector.bar(key)
+
+    def sources(self, key: Key) -> int:
+        """How many sources the evidence on a key comes from, over the horizon of its score; 0 where it has none."""
+        score = self._detector.score(key)
+        if score is None:
+            return 0
+        return self._evidence.sources(key, (self._bucket or 0) - score.horizon_s // BUCKET_S)
 
     def power(self, key: Key) -> list[Power]:
         """What it would take to fire on a key now, by horizon."""
@@ -181,20 +197,12 @@ class Watch:
         found = []
         watched = [key for key in keys if key.kind in self._settings.keys]
         for key in sorted(watched, key=lambda key: (key != ALL, key)):
-            if self._settings.min_sources > 1 and not self._is_carried(key):  # one source any story has
+            if self._settings.min_sources > 1 and self.sources(key) < self._settings.min_sources:  # one any story has
                 continue
             finding = self._detector.judge(key)
             if finding is not None:
                 found.append(self._spike(key, finding, at))
         return found
-
-    def _is_carried(self, key: Key) -> bool:
-        """Whether the evidence comes from enough sources."""
-        score = self._detector.score(key)
-        if score is None:
-            return False
-        after = (self._bucket or 0) - score.horizon_s // BUCKET_S
-        return self._evidence.sources(key, after) >= self._settings.min_sources
 
     def _spike(self, key: Key, finding: Finding, at: datetime) -> Spike:
         score = finding.score
@@ -219,6 +227,7 @@ class Watch:
             low=score.low,
             high=score.high,
             per_week=score.per_week,
+            threshold=finding.threshold,
             stories=tuple(stories[:MAX_STORIES]),
         )
 

@@ -27,7 +27,7 @@ SHARED = Path(os.environ.get("MONITOR_TEST_SHARED", ROOT / "../shared")).resolve
 ARCHIVE = SHARED / "replay/rss2023_business.jsonl.gz"
 MONITOR = Path(sys.executable).with_name("monitor")
 
-LIMIT_S = 60.0
+LIMIT_S = 120.0
 _LOOK_S = 0.02
 
 FACTS = ("article", "label", "trend")

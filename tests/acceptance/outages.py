@@ -146,28 +146,25 @@ def smtp_trial(folder: Path, seconds: float, postgres: Server, *, quick: bool = 
         accepts_at = time.monotonic()
         stand.wait(lambda: not _undelivered(stand), "every notification is delivered", limit_s=420)
         delivered_s = time.monotonic() - accepts_at
-        alerts = stand.place.ask("alerts")
+        deliveries = stand.place.ask("deliveries", "--limit", "1000")
         return {
             "refused_s": round(accepts_at - failed_at, 1),
             "delivered_after_it_accepted_s": round(delivered_s, 1),
             "webhook_after_s": round(hooked_s, 1),
             "webhooks_meanwhile": hooks_meanwhile,
-            "alerts": sum(1 for alert in alerts if alert["deliveries"]),
+            "messages": sum(1 for delivery in deliveries if delivery["channel"] == "hook"),
             "mails": {name: mail.ids.total() for name, mail in servers.items()},
             "mail_ids": {name: len(mail.ids) for name, mail in servers.items()},
             "put_off_with_451": {name: mail.put_off for name, mail in servers.items()},
             "deliveries": [
-                {key: delivery[key] for key in ("channel", "state", "attempts")}
-                for alert in alerts
-                for delivery in alert["deliveries"]
+                {key: delivery[key] for key in ("channel", "state", "attempts")} for delivery in deliveries
             ],
             **stand.finish(marks),
         }
 
 
 def _undelivered(stand: Stand) -> list[str]:
-    alerts = stand.place.ask("alerts")
-    found = [delivery["state"] for alert in alerts for delivery in alert["deliveries"]]
+    found = [delivery["state"] for delivery in stand.place.ask("deliveries", "--limit", "1000")]
     return [state for state in found if state != "delivered"]
 
 
@@ -184,7 +181,7 @@ def _main(name: str = "", seconds: str | None = None) -> None:
     if name not in TRIALS:
         sys.exit(f"expected one of: {', '.join(TRIALS)}; got {name!r}")
     trial, usual_s = TRIALS[name]
-    with tempfile.TemporaryDirectory() as folder, server(Path(folder) / "postgres") as postgres:
+    with tempfile.TemporaryDirectory() as folder, server() as postgres:
         figures = trial(Path(folder) / name, float(seconds or usual_s), postgres)
     sys.stdout.write(json.dumps({"trial": name, **figures}, indent=2, default=str) + "\n")
 

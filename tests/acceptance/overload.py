@@ -1,6 +1,7 @@
 """More articles than classify carries: what that does to the lag, and to the memory of each process."""
 
 import asyncio
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ def overload_trial(folder: Path, seconds: float, postgres: Server, *, quick: boo
     brake.touch()
     (folder / "sitecustomize.py").write_text(_BRAKE, encoding="utf-8")
     slow = {
-        "PYTHONPATH": str(folder),
+        "PYTHONPATH": os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]),
         "BRAKE": str(brake),
         "BRAKE_PER_S": str(CARRIED_PER_S),
         "MONITOR_CLASSIFY__MAX_BATCH": str(CARRIED_PER_S),

@@ -22,8 +22,8 @@ POSTGRES = os.environ.get("MONITOR_TEST_POSTGRES")
 LIMIT_S = 600
 
 PARTS = {
-    *("articles", "labels", "trend rows", "dead letters", "spikes", "alerts", "spikes of alerts", "notifications"),
-    "delivered",
+    *("articles", "labels", "trend rows", "dead letters", "spikes", "alerts", "spikes of alerts"),
+    *("groups", "verdicts", "decisions", "messages", "deliveries", "delivered"),
 }
 
 

@@ -177,7 +177,7 @@ def test_status_shows_every_part(ask: Callable[..., Any]) -> None:
     status = until(lambda: ask("status"), "a heartbeat", lambda found: found["components"])
     names = {part["component"] for part in status["components"]}
     assert names == {
-        "ingest", "classify", "aggregate", "dead-letters", "detect", "alerts", "dispatch", "housekeeping"
+        "ingest", "classify", "aggregate", "dead-letters", "detect", "alerts", "dispatch", "reload", "housekeeping"
     }  # fmt: skip
     assert status["stored"]["feeds parked"] == 1
 

@@ -176,8 +176,16 @@ def test_an_archive_at_speed_tells_the_same_as_at_full_speed(tmp_path: Path) -> 
         place = Workplace(tmp_path / speed)
         report = place.ask("replay", str(small.write(place.folder / "archive.jsonl")), "--speed", speed)
         assert report["read"] == accounted(report) == small.items
-        facts.append(place.dump())
+        facts.append(_in_any_order(place))
     assert facts[0] == facts[1]
+
+
+def _in_any_order(place: Workplace) -> dict[str, Any]:
+    """The facts but for the order in which articles were counted: of those that wait in several partitions, the log
+    fixes none, and at speed it is the machine that decides how many wait."""
+    facts = place.dump()
+    seen = [name for _, name, *_ in place.rows("PRAGMA table_info(article)")].index("seen")
+    return {**facts, "article": [(*row[:seen], *row[seen + 1 :]) for row in facts["article"]]}
 
 
 def test_an_interrupted_replay_says_so_and_can_be_taken_up_again(

@@ -1,6 +1,7 @@
 """The daemon as a service: what its manager and a container's health check get to know."""
 
 import os
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,6 +43,18 @@ def test_the_manager_is_told_and_the_health_file_kept_fresh(hear: Callable[[], l
     assert hear()[0] == "READY=1"
     assert hear().count("STOPPING=1") == 1
     assert list((place.folder / "data/alive").iterdir()) == []
+
+
+def test_the_manager_is_told_of_a_reload_and_of_its_end(hear: Callable[[], list[str]], tmp_path: Path) -> None:
+    place = Workplace(tmp_path / "place")
+    with Daemon(place, "alerts", environment={"NOTIFY_SOCKET": str(tmp_path / "notify")}) as daemon:
+        until(lambda: "READY=1" in hear(), "it is ready")
+        daemon.process.send_signal(signal.SIGHUP)
+        until(lambda: hear().count("READY=1") == 2, "it is ready again")
+        assert daemon.stop() == 0
+    told = [line for line in hear() if line.startswith(("RELOADING=1", "READY=1"))]
+    assert [line.partition("\n")[0] for line in told] == ["READY=1", "RELOADING=1", "READY=1"]
+    assert told[1].partition("MONOTONIC_USEC=")[2].isdecimal()
 
 
 def test_a_daemon_that_cannot_start_is_never_ready(hear: Callable[[], list[str]], tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
-"""What `monitor spikes` tells of an archive that was played: every spike, what it rests on, and that it recomputes."""
+"""What `monitor spikes` and `alerts` tell of an archive that was played: what each rests on, and that it recomputes."""
 
 import contextlib
 import re
 import sqlite3
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,38 @@ def test_power_needs_what_is_saved_at_the_end(tmp_path: Path) -> None:
     place.config.write_text("[detector]\ntheta = 3\n")
     changed = place.call("spikes", "power", "all")
     assert (changed.code, "other settings of [detector] or [detect]" in changed.err) == (1, True)
+
+
+def test_every_alert_of_an_archive_is_made_again_as_equal(place: Workplace) -> None:
+    alerts = place.ask("alerts", "--limit", "1000")
+    spikes = {spike["id"]: spike for spike in place.ask("spikes", "--limit", "1000")}
+    assert len(alerts) > 3
+    told = [spike for alert in alerts for spike in alert["spikes"]]
+    assert {spike["id"] for spike in told} == set(spikes)
+    assert all(2.5 <= spike["threshold"] <= spike["score"] for spike in told)
+    verified = place.ask("alerts", "verify", "--all")
+    assert {one["id"] for one in verified} == {alert["id"] for alert in alerts}
+    assert all(one["equal"] and one["spikes"] for one in verified)
+    assert place.call("alerts", "verify", alerts[0]["id"][:12]).out.endswith(": equal\n")
+
+
+def test_an_alert_is_told_in_words_and_tables(place: Workplace) -> None:
+    alert = place.ask("alerts", "--limit", "1")[0]
+    shown = place.call("alerts", "show", alert["id"][:12])
+    assert (shown.code, shown.err) == (0, "")
+    assert all(spike["id"] in shown.out for spike in alert["spikes"])
+    evidence = place.ask("alerts", "show", alert["id"])["evidence"]
+    assert [one["stories"] for one in evidence] == [
+        [story["story_id"] for story in spike["stories"]] for spike in alert["spikes"]
+    ]
+
+
+def test_an_alert_is_the_answer_to_why_not_while_it_fires_and_not_before(place: Workplace) -> None:
+    alert = place.ask("alerts", "--limit", "1000")[-1]
+    kind, name = alert["key"]
+    key = name if kind == "all" else f"{kind}:{name}"
+    opened = datetime.fromisoformat(alert["opened_at"])
+    [then] = place.ask("alerts", "why-not", key, "--at", opened.isoformat())
+    assert (then["cause"], then["alert"]) == ("alert", alert["id"])
+    [before] = place.ask("alerts", "why-not", key, "--at", (opened - timedelta(minutes=1)).isoformat())
+    assert before["cause"] != "alert"

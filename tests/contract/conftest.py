@@ -35,12 +35,12 @@ def _cut_off(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """The URL of a PostgreSQL server: the one named in MONITOR_TEST_POSTGRES, else one started for these tests."""
     if named := os.environ.get("MONITOR_TEST_POSTGRES"):
         yield named
         return
-    with server(tmp_path_factory.mktemp("postgres")) as running:
+    with server() as running:
         yield running.url.render_as_string(hide_password=False)
 
 

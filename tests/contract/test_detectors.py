@@ -336,6 +336,25 @@ def test_the_power_is_the_least_burst_that_fires(kind: str) -> None:
         build(kind).power(OIL, 1801)
 
 
+def test_the_bar_tells_what_it_takes_to_fire_now(kind: str) -> None:
+    fresh = build(kind)
+    fresh.advance(START)
+    assert fresh.bar(OIL).held == "warming_up"
+    detector = seasoned(kind)
+    before = detector.bar(OIL)
+    assert (before.held, before.again) == (None, 0.0)
+    found = burst(detector, OIL, START + 2 * WEEK)
+    assert found is not None
+    assert found.threshold == before.score <= found.score.value
+    after = detector.bar(OIL)
+    assert after.held == "just_fired"
+    assert after.score == after.again > found.score.value
+    detector.advance(START + 2 * WEEK + 30)
+    later = detector.bar(OIL)
+    assert later.held is None
+    assert before.score < later.score < after.score
+
+
 def test_a_story_that_is_too_late_is_ignored_and_one_from_the_future_counts_now(kind: str) -> None:
     detector, untouched = seasoned(kind), seasoned(kind)
     now = START + 2 * WEEK

@@ -8,10 +8,14 @@ from typing import TypeVar
 
 import pytest
 
-from monitor.domain.windows import ALL, Key
+from monitor.domain.alerts import Event, Verdict
+from monitor.domain.windows import ALL
 from monitor.errors import LeaseError
 from monitor.leader import Lead
 from monitor.members import Members
+from monitor.storage.alerts import LIVE
+from monitor.storage.deliveries import Endpoint
+from monitor.storage.groups import Group, Judged, Outgoing, Told
 from monitor.storage.leases import Term, fence
 from monitor.storage.sightings import Checkpoint, Looked
 from monitor.storage.store import Store
@@ -20,6 +24,7 @@ from tests.factories import NOW, make_notification, make_spike
 T = TypeVar("T")
 
 LONG_S, SHORT_S, LIMIT_S = 3600.0, 0.3, 30.0
+KEEP = timedelta(minutes=30)
 
 
 async def _until(ask: Callable[[], Awaitable[T]]) -> T:
@@ -89,9 +94,15 @@ async def test_nothing_is_written_under_a_term_that_is_over(store: Store) -> Non
     old = await _taken(store)
     spike = make_spike()
     assert await store.sightings.save(Looked([], {}, [spike], []), old) == {spike.id}
-    assert await store.alerts.join(spike, "all", NOW, NOW) is not None
-    (alert,) = await store.alerts.due("all", NOW)
-    notification = make_notification(alert=alert)
+    await store.alerts.take(spike, LIVE, KEEP)
+    (row,) = await store.alerts.unrouted(LIVE)
+    group = Group("1" * 32, LIVE, "desk", "{}", {}, due_at=NOW)
+    await store.groups.route(row, [group], NOW, old)
+    members = await store.groups.members(group.id)
+    notification = make_notification(alerts=(row.alert,))
+    message = Outgoing("2" * 32, Event.FIRING, [row.alert.id], [], [], [notification])
+    told = Told(NOW, row.alert.severity, 3, False, message.id)
+    judged = [Judged(row.alert.id, Verdict.SENT, "firing", told)]
     await store.leases.release(old)
     new = await _taken(store, owner="b:2")
 
@@ -99,19 +110,30 @@ async def test_nothing_is_written_under_a_term_that_is_over(store: Store) -> Non
     for write in (
         store.sightings.save(Looked([], {}, [later], [(spike.key, NOW + timedelta(hours=1))]), old),
         store.sightings.save_checkpoint("detect", Checkpoint("1", 1, b""), old),
-        store.alerts.close(alert, "for 1 recipient(s)", [notification], NOW, NOW + timedelta(hours=1), old),
+        store.alerts.reroute(LIVE, old),
+        store.alerts.adopt(KEEP, old),
+        store.groups.route(row, [], NOW, old),
+        store.groups.write(group._replace(due_at=None), members, judged, [message], NOW, NOW + KEEP, old),
+        store.deliveries.add([notification], NOW, NOW + KEEP, old),
+        store.deliveries.add_digest("desk", NOW, [notification], NOW, NOW + KEEP, old),
+        store.deliveries.note(Endpoint("desk", "f"), old),
+        store.deliveries.adopt(old),
     ):
         with pytest.raises(LeaseError):
             await write
     assert await store.spikes.latest(limit=9) == [spike]
     assert await store.sightings.checkpoint("detect") is None
-    assert await store.alerts.due("all", NOW) == [alert]
+    assert await store.alerts.unrouted(LIVE) == []
+    assert await store.groups.due(LIVE, NOW) == [group]
+    assert await store.groups.members(group.id) == members
+    assert await store.deliveries.latest(limit=9) == []
+    assert (await store.deliveries.digests_until(), await store.deliveries.endpoints()) == ({}, {})
 
-    assert await store.alerts.close(alert, "for 1 recipient(s)", [notification], NOW, NOW + timedelta(hours=1), new)
-    (delivery,) = await store.alerts.to_send(NOW)
+    await store.groups.write(group._replace(due_at=None), members, judged, [message], NOW, NOW + KEEP, new)
+    (delivery,) = await store.deliveries.to_send(NOW)
     with pytest.raises(LeaseError):
-        await store.alerts.log(delivery._replace(state="failed", attempts=9), old)
-    assert await store.alerts.to_send(NOW) == [delivery]
+        await store.deliveries.log(delivery._replace(state="failed", attempts=9), old)
+    assert await store.deliveries.to_send(NOW) == [delivery]
 
 
 async def test_nobody_takes_over_in_the_middle_of_a_write(store: Store, database_url: str) -> None:
@@ -127,36 +149,59 @@ async def test_nobody_takes_over_in_the_middle_of_a_write(store: Store, database
     assert (await taking) == Term("detect", "b:2", 2)
 
 
-async def test_two_copies_that_take_in_the_same_spikes_make_one_alert(store: Store) -> None:
-    spikes = [make_spike(id=f"{n:032}", key=Key("topic", str(n))) for n in range(12)]
-    joined = [store.alerts.join(spike, "all", NOW, NOW) for spike in [*spikes, *reversed(spikes)]]
-    results = await asyncio.gather(*joined)
-    assert len({alert_id for alert_id in results if alert_id is not None}) == 1
-    assert sum(alert_id is not None for alert_id in results) == len(spikes)
-    (alert,) = await store.alerts.due("all", NOW)
-    assert {spike.id for spike in alert.spikes} == {spike.id for spike in spikes}
+async def test_copies_that_take_in_the_same_spikes_of_a_key_make_one_alert(store: Store) -> None:
+    spikes = [make_spike(id=f"{n:032}", detected_at=NOW + n * timedelta(seconds=1)) for n in range(12)]
+    taken = [store.alerts.take(spike, LIVE, KEEP) for spike in [*spikes, *reversed(spikes)]]
+    results = await asyncio.gather(*taken)
+    assert len({alert_id for alert_id, _ in results}) == 1
+    assert sum(is_new for _, is_new in results) == len(spikes)
+    (row,) = await store.alerts.unrouted(LIVE)
+    assert {spike.id for spike in row.alert.spikes} == {spike.id for spike in spikes}
 
 
-async def test_a_spike_that_comes_by_while_its_alert_is_closed_opens_no_empty_one(store: Store) -> None:
+async def test_a_spike_that_comes_while_its_alert_is_closed_is_in_one_that_is_open(store: Store) -> None:
+    over = NOW + KEEP
     for number in range(10):
-        spike = make_spike(id=f"{number:032}")
-        await store.alerts.join(spike, "all", NOW, NOW)
-        (alert,) = await store.alerts.due("all", NOW)
-        closed, *again = await asyncio.gather(
-            store.alerts.close(alert, "told", [], NOW, NOW),
-            *(store.alerts.join(spike, "all", NOW, NOW) for _ in range(3)),
+        old = make_spike(id=f"{number:031}0", state="resolved", resolved_at=NOW)
+        await store.alerts.take(old, LIVE, KEEP)
+        (row,) = await store.alerts.unrouted(LIVE)
+        group = Group(f"{number:032}", LIVE, "desk", "{}", {}, due_at=NOW)
+        await store.groups.route(row, [group], NOW)
+        members = await store.groups.members(group.id)
+        judged = [Judged(row.alert.id, Verdict.ENDED_UNTOLD, None, None, done=True)]
+        new = make_spike(id=f"{number:031}1", detected_at=over - timedelta(seconds=1))
+        _, *taken = await asyncio.gather(
+            store.groups.write(group._replace(due_at=None), members, judged, [], over, over),
+            *(store.alerts.take(new, LIVE, KEEP) for _ in range(3)),
         )
-        assert (closed, again) == (True, [None, None, None])
-    assert await store.alerts.due("all", NOW) == []
+        assert sum(is_new for _, is_new in taken) == 1
+        ((alert_id, _),) = set(taken) - {(taken[0][0], True)} or {taken[0]}
+        (found,) = await store.alerts.unrouted(LIVE)
+        assert (found.alert.id, found.closed_at) == (alert_id, None)
+        assert new in found.alert.spikes
+        await store.alerts.take(new.model_copy(update={"state": "resolved", "resolved_at": NOW}), LIVE, KEEP)
+        (found,) = await store.alerts.unrouted(LIVE)
+        last = Group(f"a{number:031}", LIVE, "desk", "{}", {}, due_at=NOW)
+        await store.groups.route(found, [last], NOW)
+        done = [Judged(found.alert.id, Verdict.ENDED_UNTOLD, None, None, done=True)]
+        await store.groups.write(last, await store.groups.members(last.id), done, [], over, over)
+        assert await store.alerts.firing(LIVE) == []
 
 
-async def test_an_alert_is_closed_by_one_of_two(store: Store) -> None:
-    await store.alerts.join(make_spike(), "all", NOW, NOW)
-    (alert,) = await store.alerts.due("all", NOW)
-    told = [make_notification(alert=alert, recipient=name) for name in ("a", "b")]
-    closed = await asyncio.gather(*(store.alerts.close(alert, "told", told, NOW, NOW) for _ in range(4)))
-    assert sorted(closed) == [False, False, False, True]
-    assert len(await store.alerts.to_send(NOW)) == 2
+async def test_a_message_decided_twice_is_delivered_once(store: Store) -> None:
+    """As by a copy that was not told that its write had succeeded."""
+    await store.alerts.take(make_spike(), LIVE, KEEP)
+    (row,) = await store.alerts.unrouted(LIVE)
+    group = Group("1" * 32, LIVE, "desk", "{}", {}, due_at=NOW)
+    await store.groups.route(row, [group], NOW)
+    members = await store.groups.members(group.id)
+    told = [make_notification(alerts=(row.alert,), recipient=name) for name in ("a", "b")]
+    message = Outgoing("2" * 32, Event.FIRING, [row.alert.id], [], [], told)
+    judged = [Judged(row.alert.id, Verdict.SENT, None, Told(NOW, row.alert.severity, 3, False, message.id))]
+    writes = (store.groups.write(group, members, judged, [message], NOW, NOW + KEEP) for _ in range(4))
+    await asyncio.gather(*writes)
+    assert len(await store.deliveries.to_send(NOW)) == 2
+    assert await store.groups.spent("desk", LIVE, NOW - KEEP) == 1
 
 
 async def test_members_share_everything_out_and_what_one_leaves_goes_to_the_others(store: Store) -> None:

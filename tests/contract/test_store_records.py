@@ -3,7 +3,7 @@
 import asyncio
 import os
 import threading
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,18 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 
-from monitor.domain.alerts import Alert
+from monitor.domain.alerts import Digest, Event, Verdict
 from monitor.domain.dead_letters import DeadLetter
+from monitor.domain.matchers import parse
 from monitor.domain.record import fingerprint
-from monitor.domain.windows import ALL, Key
-from monitor.errors import DeliveryError, Reason, StoreError
+from monitor.domain.spikes import Severity, Spike
+from monitor.domain.windows import ALL
+from monitor.errors import Reason, StoreError
 from monitor.storage import tables
+from monitor.storage.alerts import LIVE, REPLAYED
+from monitor.storage.deliveries import Endpoint
 from monitor.storage.feeds import FeedState
+from monitor.storage.groups import Group, Judged, Outgoing, Told
 from monitor.storage.ops import ComponentHealth
 from monitor.storage.sightings import Looked
 from monitor.storage.store import Store
@@ -118,8 +123,11 @@ async def test_the_outbox_holds_spikes_until_they_are_published(store: Store) ->
     await stated(store, later, first)
     assert await store.spikes.unpublished() == [first, later]
     assert await store.spikes.unpublished(limit=1) == [first]
-    await store.spikes.mark_published([first.id], NOW)
+    await store.spikes.mark_published([first], NOW)
     assert await store.spikes.unpublished() == [later]
+    await store.sightings.save(Looked([], {}, [], [(later.key, NOW + 2 * MINUTE)]))
+    await store.spikes.mark_published([later], NOW)  # as it was read, before it ended
+    assert await store.spikes.unpublished() == [_over(later, NOW + 2 * MINUTE)]
 
 
 async def test_a_key_that_is_over_has_no_spike_firing(store: Store) -> None:
@@ -133,72 +141,187 @@ async def test_a_key_that_is_over_has_no_spike_firing(store: Store) -> None:
     assert await store.spikes.get("4") == []
 
 
-async def _joined(store: Store, *keys: Key, due_at: Any = NOW) -> Alert:
-    for key in keys:
-        await store.alerts.join(make_spike(key=key), "all", NOW, due_at)
-    (alert,) = await store.alerts.due("all", due_at)
-    return alert
+KEEP = timedelta(minutes=30)
 
 
-async def test_spikes_join_the_waiting_alert_once(store: Store) -> None:
-    alert = await _joined(store, ALL, Key("topic", "Energy"))
-    assert [spike.key for spike in alert.spikes] == sorted(
-        [ALL, Key("topic", "Energy")], key=lambda key: make_spike(key=key).id
-    )
-    assert await store.alerts.join(make_spike(key=ALL), "all", NOW, NOW) is None
-    assert await store.alerts.due("all", NOW - MINUTE) == []
-    assert await store.alerts.join(make_spike(id="9" * 32), "other", NOW, NOW + MINUTE) != alert.id
+def _over(spike: Spike, at: datetime) -> Spike:
+    return spike.model_copy(update={"state": "resolved", "resolved_at": at})
 
 
-async def test_a_closed_alert_takes_nobody_in(store: Store) -> None:
-    alert = await _joined(store, ALL)
-    told = make_notification(alert=alert)
-    assert await store.alerts.close(alert, "for 1 recipient(s)", [told], NOW, NOW + MINUTE)
-    assert not await store.alerts.close(alert, "for 1 recipient(s)", [told], NOW, NOW + MINUTE)
-    assert await store.alerts.due("all", NOW) == []
-    assert await store.alerts.last_sent_at("all") == NOW
-    assert await store.alerts.last_sent_at("other") is None
-    assert await store.alerts.join(make_spike(id="9" * 32), "all", NOW, NOW) != alert.id
+async def test_spikes_of_a_key_are_one_alert_until_it_has_been_quiet(store: Store) -> None:
+    spikes = [make_spike(id=f"{n:032}", detected_at=NOW + n * MINUTE, score=float(n)) for n in range(3)]
+    first, is_new = await store.alerts.take(spikes[0], LIVE, KEEP)
+    assert is_new
+    assert await store.alerts.take(spikes[0], LIVE, KEEP) == (first, False)
+    assert await store.alerts.take(_over(spikes[0], NOW + MINUTE), LIVE, KEEP) == (first, True)
+    assert await store.alerts.take(spikes[0], LIVE, KEEP) == (first, False)  # an old word of it
+    assert await store.alerts.take(spikes[1], LIVE, KEEP) == (first, True)
+    (row,) = await store.alerts.firing(LIVE)
+    assert row.alert.spikes == (spikes[1], _over(spikes[0], NOW + MINUTE))
+    assert (row.alert.opened_at, row.alert.resolved_at, row.changed_at) == (NOW, None, NOW + MINUTE)
+    await store.alerts.take(_over(spikes[1], NOW + 2 * MINUTE), LIVE, KEEP)
+    (row,) = await store.alerts.get(first[:8])
+    assert row.alert.resolved_at == NOW + 2 * MINUTE
+    late = make_spike(id="9" * 32, detected_at=NOW + 2 * MINUTE + KEEP)
+    assert (await store.alerts.take(late, LIVE, KEEP))[0] != first
+    assert (await store.alerts.take(make_spike(key=ALL), LIVE, KEEP))[0] != first
+    assert (await store.alerts.take(make_spike(id="8" * 32), REPLAYED, KEEP))[0] != first
 
 
-async def test_an_alert_that_a_spike_joined_meanwhile_is_not_closed_without_it(store: Store) -> None:
-    alert = await _joined(store, ALL)
-    await store.alerts.join(make_spike(), "all", NOW, NOW)
-    assert not await store.alerts.close(
-        alert, "for 1 recipient(s)", [make_notification(alert=alert)], NOW, NOW + MINUTE
-    )
-    assert await store.alerts.to_send(NOW) == []
-    (again,) = await store.alerts.due("all", NOW)
-    assert len(again.spikes) == 2
+async def test_an_alert_is_acknowledged_while_it_is_open(store: Store) -> None:
+    alert_id, _ = await store.alerts.take(make_spike(), LIVE, KEEP)
+    assert await store.alerts.acknowledge(alert_id, "ann", HOSTILE, NOW)
+    (row,) = await store.alerts.get(alert_id)
+    assert (row.acked_at, row.acked_by) == (NOW, "ann")
+    assert row.ack_comment == HOSTILE.replace("\0", "\ufffd").replace("\ud800", "\ufffd")
+    assert not await store.alerts.acknowledge("0" * 32, "ann", "", NOW)
 
 
-async def test_sent_stories_are_those_of_sent_alerts(store: Store) -> None:
-    alert = await _joined(store, ALL)
-    assert await store.alerts.sent_stories("all", NOW - MINUTE) == set()
-    await store.alerts.close(alert, "for 1 recipient(s)", [make_notification(alert=alert)], NOW, NOW + MINUTE)
-    assert len(await store.alerts.sent_stories("all", NOW)) == 3
-    assert await store.alerts.sent_stories("all", NOW + MINUTE) == set()
-    unsent = await _joined(store, Key("topic", "Energy"))
-    await store.alerts.close(unsent, "same stories", [], NOW, NOW)
-    assert await store.alerts.last_sent_at("all") == NOW
+async def _routed(store: Store, *receivers: str) -> list[Group]:
+    """Every alert there is, in a group of each receiver."""
+    groups = [Group(fingerprint(name), LIVE, name, "{}", {"kind": "all"}, due_at=NOW) for name in receivers]
+    for row in await store.alerts.firing(LIVE):
+        await store.groups.route(row, groups, NOW)
+    return groups
+
+
+async def test_a_group_comes_back_with_its_members_and_what_they_were_told(store: Store) -> None:
+    await store.alerts.take(make_spike(), LIVE, KEEP)
+    await store.alerts.take(make_spike(key=ALL), LIVE, KEEP)
+    assert len(await store.alerts.unrouted(LIVE)) == 2
+    desk, chat = await _routed(store, "desk", "chat")
+    assert await store.alerts.unrouted(LIVE) == []
+    assert await store.groups.due(LIVE, NOW - MINUTE) == []
+    assert {group.id: group for group in await store.groups.due(LIVE, NOW)} == {desk.id: desk, chat.id: chat}
+    members = await store.groups.members(desk.id)
+    assert [(one.verdict, one.told) for one in members] == [(Verdict.WAITING, None)] * 2
+    ids = [one.row.alert.id for one in members]
+    told = Told(NOW, Severity.SEVERE, 3, False, "1" * 32)
+    judged = [Judged(ids[0], Verdict.SENT, "firing", told), Judged(ids[1], Verdict.SILENCED, HOSTILE, None)]
+    notification = make_notification(alerts=(members[0].row.alert,))
+    message = Outgoing("1" * 32, Event.FIRING, ids[:1], ids[1:], ["s"], [notification])
+    after = desk._replace(due_at=None, flushed_at=NOW)
+    await store.groups.write(after, members, judged, [message], NOW, NOW + KEEP)
+    assert (await store.groups.get([desk.id]))[desk.id] == after
+    again = {one.row.alert.id: one for one in await store.groups.members(desk.id)}
+    assert (again[ids[0]].verdict, again[ids[0]].told) == (Verdict.SENT, told)
+    assert (again[ids[1]].verdict, again[ids[1]].told) == (Verdict.SILENCED, None)
+    assert [one.verdict for one in await store.groups.members(chat.id)] == [Verdict.WAITING] * 2
+    (past,) = await store.groups.told_since("desk", LIVE, NOW)
+    assert [set(past.about), set(past.stories)] == [{ids[0]}, {"s"}]
+    assert await store.groups.told_since("desk", LIVE, NOW + MINUTE) == []
+    assert await store.groups.told_since("chat", LIVE, NOW) == []
+    assert (await store.groups.spent("desk", LIVE, NOW - MINUTE), await store.groups.spent("desk", LIVE, NOW)) == (1, 0)
+    assert [row.alert_id for row in await store.groups.messages(LIVE)] == ids[:1]
+    assert await store.groups.messages(LIVE, ids[1]) == []
+    assert [one.notification for one in await store.deliveries.of_alert(ids[1])] == [notification]
+    verdicts = [(row.receiver, row.verdict) for row in await store.groups.decisions(ids[:1])]
+    assert sorted(verdicts) == [("chat", "waiting"), ("desk", "sent")]
+
+
+async def test_an_alert_is_closed_once_no_group_has_anything_left_to_tell(store: Store) -> None:
+    await store.alerts.take(_over(make_spike(), NOW), LIVE, KEEP)
+    groups = await _routed(store, "desk", "chat")
+    for number, group in enumerate(groups, 1):
+        members = await store.groups.members(group.id)
+        judged = [Judged(members[0].row.alert.id, Verdict.ENDED_UNTOLD, None, None, done=True)]
+        await store.groups.write(group._replace(due_at=None), members, judged, [], NOW, NOW + KEEP)
+        assert await store.groups.members(group.id) == []
+        assert len(await store.alerts.firing(LIVE)) == 2 - number
+    assert await store.groups.next_due(LIVE) is None
+    (row,) = await store.alerts.latest(limit=9)
+    assert row.closed_at == NOW
+    assert await store.alerts.opened(NOW, NOW + MINUTE) == [row]
+    assert await store.alerts.opened(NOW + MINUTE, NOW + KEEP) == []
+
+
+async def test_an_alert_that_changed_since_it_was_looked_at_is_not_closed(store: Store) -> None:
+    await store.alerts.take(_over(make_spike(), NOW), LIVE, KEEP)
+    (group,) = await _routed(store, "desk")
+    members = await store.groups.members(group.id)
+    await store.alerts.take(make_spike(id="9" * 32, detected_at=NOW + MINUTE), LIVE, KEEP)
+    judged = [Judged(members[0].row.alert.id, Verdict.ENDED_UNTOLD, None, None, done=True)]
+    await store.groups.write(group._replace(due_at=None), members, judged, [], NOW, NOW + KEEP)
+    (row,) = await store.alerts.firing(LIVE)
+    assert (row.alert.resolved_at, await store.alerts.unrouted(LIVE)) == (None, [row])
+
+
+async def test_an_alert_on_another_route_keeps_what_its_receiver_was_told(store: Store) -> None:
+    await store.alerts.take(make_spike(), LIVE, KEEP)
+    (old,) = await _routed(store, "desk")
+    (member,) = await store.groups.members(old.id)
+    told = Told(NOW, Severity.SEVERE, 3, False, "1" * 32)
+    sent = [Judged(member.row.alert.id, Verdict.SENT, None, told)]
+    await store.groups.write(old, [member], sent, [], NOW, NOW + KEEP)
+    new = old._replace(id="2" * 32, route="{}/{}")
+    other = old._replace(id="3" * 32, receiver="chat")
+    await store.groups.route(member.row, [new, other], NOW + MINUTE)
+    assert await store.groups.members(old.id) == []
+    assert [one.told for one in await store.groups.members(new.id)] == [told]
+    assert [(one.told, one.verdict) for one in await store.groups.members(other.id)] == [(None, Verdict.WAITING)]
+    standings = {one.group.id: (one.verdict, one.done_at) for one in await store.groups.standings(member.row.alert.id)}
+    assert standings[old.id] == (Verdict.NO_RECEIVER, NOW + MINUTE)
 
 
 async def test_a_delivery_is_logged_as_it_goes(store: Store) -> None:
-    alert = await _joined(store, ALL)
-    told = make_notification(alert=alert)
-    await store.alerts.close(alert, "for 1 recipient(s)", [told], NOW, NOW + MINUTE)
-    (delivery,) = await store.alerts.to_send(NOW)
+    told = make_notification()
+    await store.deliveries.add([told], NOW, NOW + KEEP)
+    await store.deliveries.add([told], NOW + MINUTE, NOW + KEEP)
+    assert await store.deliveries.next_attempt() == NOW
+    (delivery,) = await store.deliveries.to_send(NOW)
     assert (delivery.notification, delivery.state, delivery.attempts) == (told, "pending", 0)
-    error = DeliveryError(Reason.TIMEOUT, HOSTILE)
-    await store.alerts.log(delivery._replace(attempts=1, next_attempt_at=NOW + MINUTE, reason=error.reason))
-    assert await store.alerts.to_send(NOW) == []
-    (again,) = await store.alerts.to_send(NOW + MINUTE)
-    assert (again.attempts, again.reason) == (1, Reason.TIMEOUT)
-    await store.alerts.log(again._replace(state="delivered", next_attempt_at=None, detail=error.detail))
-    assert await store.alerts.to_send(NOW + MINUTE) == []
-    ((row, deliveries),) = await store.alerts.latest(limit=3)
-    assert (row.alert, row.due_at, row.outcome) == (alert, None, "for 1 recipient(s)")
-    assert [found.state for found in deliveries] == ["delivered"]
+    assert await store.deliveries.to_send(NOW, busy=["desk"]) == []
+    failed = delivery._replace(attempts=1, next_attempt_at=NOW + MINUTE, reason=Reason.TIMEOUT)
+    await store.deliveries.log(failed)
+    assert await store.deliveries.to_send(NOW) == []
+    assert await store.deliveries.to_send(NOW + MINUTE) == [failed]
+    await store.deliveries.log(failed._replace(state="failed", next_attempt_at=None, detail=HOSTILE))
+    assert await store.deliveries.latest(limit=9, state="delivered") == []
+    assert await store.deliveries.retry([told.id], NOW + MINUTE, NOW + 2 * KEEP) == 1
+    (again,) = await store.deliveries.to_send(NOW + MINUTE)
+    assert (again.attempts, again.expires_at) == (1, NOW + 2 * KEEP)
+    await store.deliveries.log(again._replace(state="delivered", next_attempt_at=None, delivered_at=NOW))
+    assert await store.deliveries.retry([told.id], NOW, NOW + KEEP) == 0
+    assert await store.deliveries.next_attempt() is None
+    assert [one.state for one in await store.deliveries.get(told.id[:8])] == ["delivered"]
+    assert await store.deliveries.latest(limit=9, channel="mail") == []
+
+
+async def test_what_the_other_side_asked_for_is_remembered(store: Store) -> None:
+    for endpoint in (
+        Endpoint("desk", "1" * 64, not_before=NOW, detail=HOSTILE),
+        Endpoint("desk", "2" * 64, disabled_at=NOW, detail="410"),
+    ):
+        await store.deliveries.note(endpoint)
+    assert await store.deliveries.endpoints() == {"desk": endpoint}
+    assert await store.deliveries.enable("desk")
+    assert await store.deliveries.endpoints() == {}
+
+
+async def test_a_digest_moves_on_with_its_messages_or_not_at_all(store: Store) -> None:
+    digest = Digest(start=NOW - KEEP, end=NOW, keys=(), entries=())
+    told = make_notification(event=Event.DIGEST, alerts=(), digest=digest)
+    await store.deliveries.add_digest("desk", NOW, [], NOW, NOW)
+    for _ in range(2):
+        await store.deliveries.add_digest("desk", NOW + KEEP, [told], NOW + KEEP, NOW + 2 * KEEP)
+    assert await store.deliveries.digests_until() == {"desk": NOW + KEEP}
+    assert [one.notification for one in await store.deliveries.to_send(NOW + KEEP)] == [told]
+
+
+async def test_a_silence_holds_from_its_start_to_its_end(store: Store) -> None:
+    matchers = (parse('key=~"a|ż"'), parse('desk!="x"'))
+    for _ in range(2):
+        silence = await store.silences.add(matchers, NOW, NOW + KEEP, author="ann", comment=HOSTILE, now=NOW)
+    (found,) = await store.silences.all()
+    assert (found.id, found.matchers, found.ends_at) == (silence.id, matchers, NOW + KEEP)
+    held = [await store.silences.active(NOW + wait) for wait in (-MINUTE, MINUTE - MINUTE, KEEP - MINUTE, KEEP)]
+    assert [len(silences) for silences in held] == [0, 1, 1, 0]
+    assert await store.silences.expire(silence.id, NOW + MINUTE)
+    assert not await store.silences.expire(silence.id, NOW + MINUTE)
+    assert not await store.silences.expire("0" * 32, NOW)
+    assert await store.silences.active(NOW + MINUTE) == []
+    assert [one.ends_at for one in await store.silences.get(silence.id[:8])] == [NOW + MINUTE]
+    assert await store.silences.all(since=NOW + MINUTE) == []
 
 
 async def test_health_is_the_last_word_of_each_component(store: Store) -> None:
@@ -223,8 +346,9 @@ async def test_migrations_make_what_the_models_say(store: Store) -> None:
 async def test_every_view_can_be_selected(store: Store) -> None:
     await store.articles.add([make_labelled()])
     await stated(store, make_spike())
+    await store.alerts.take(make_spike(), LIVE, KEEP)
     async with store._database.read() as connection:
-        for view in ("trend_5m", "trend_1h", "trend_1d", "spikes", "headlines"):
+        for view in ("trend_5m", "trend_1h", "trend_1d", "spikes", "headlines", "alerts"):
             assert (await connection.execute(text(f"SELECT * FROM {view}"))).mappings().all(), view
         share = await connection.scalar(text("SELECT negative_share FROM trend_1d WHERE key_kind = 'all'"))
         assert share == pytest.approx(1.0)

@@ -38,8 +38,8 @@ SECRET = "hunter2"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgres.Server]:
-    with postgres.server(tmp_path_factory.mktemp("own-postgres")) as running:
+def server() -> Iterator[postgres.Server]:
+    with postgres.server() as running:
         yield running
 
 

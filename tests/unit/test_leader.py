@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from alerts.dispatch import Dispatch
-from alerts.rules import LIVE
-from alerts.stage import Group
+from alerts.evaluate import Policy
+from alerts.stage import Collect
 from monitor.bus.bus import Received
 from monitor.bus.embedded import EmbeddedBus
 from monitor.bus.streams import Group as ConsumerGroup
@@ -21,13 +21,15 @@ from monitor.domain.record import encode
 from monitor.domain.windows import ALL, Key
 from monitor.errors import DeliveryError, LeaseError, Reason, StoreError
 from monitor.leader import Lead, Led
-from monitor.settings import AlertSettings, DetectSettings
+from monitor.settings import DetectSettings
+from monitor.storage.alerts import LIVE
 from monitor.storage.database import MEMORY
 from monitor.storage.leases import Leases
 from monitor.storage.store import Store
 from pipelines.detect.detectors.gamma_poisson import Config, build
 from pipelines.detect.stage import Detect
 from pipelines.detect.watch import Watch
+from tests.chain import make_settings
 from tests.factories import NOW, make_spike
 from tests.news import burst, calm
 
@@ -249,12 +251,13 @@ class Hook:
 async def waiting(store: Store, clock: ManualClock) -> None:
     """An alert whose wait is over."""
     spike = make_spike()
-    await Group(store, AlertSettings()).process([Received(Stream.SPIKES, 0, 0, "key", encode(spike))])
+    await Collect(store, make_settings()).process([Received(Stream.SPIKES, 0, 0, "key", encode(spike))])
     clock.set(NOW + timedelta(seconds=31))
 
 
 def _dispatch(store: Store, clock: ManualClock, hook: Hook, lead: Lead) -> Dispatch:
-    return Dispatch({"hook": hook}, store=store, clock=clock, settings=AlertSettings(), lead=lead)
+    policy = Policy(make_settings(("hook",)), {"hook": hook.recipients})
+    return Dispatch({"hook": hook}, policy, store=store, clock=clock, lead=lead)
 
 
 @pytest.mark.usefixtures("waiting")
@@ -265,17 +268,17 @@ async def test_a_dispatcher_that_was_paused_before_it_sends_leaves_it_to_the_oth
     hooks = Hook(), Hook()
     paused, other = (_dispatch(store, clock, hook, lead) for hook, lead in zip(hooks, leads, strict=True))
     await leads[0].look()
-    to_send = store.alerts.to_send
+    to_send = store.deliveries.to_send
 
     async def slow(*args: Any, **kwargs: Any) -> Any:
         due = await to_send(*args, **kwargs)
-        monkeypatch.setattr(store.alerts, "to_send", to_send)
+        monkeypatch.setattr(store.deliveries, "to_send", to_send)
         machine.later(TTL_S + 1)
         await leads[1].look()
         assert await other.dispatch_once() == {}
         return due
 
-    monkeypatch.setattr(store.alerts, "to_send", slow)
+    monkeypatch.setattr(store.deliveries, "to_send", slow)
     with pytest.raises(LeaseError):
         await paused.dispatch_once()
     assert [len(hook.accepted) for hook in hooks] == [0, 1]
@@ -316,6 +319,31 @@ async def test_a_failure_under_a_lost_lease_is_forgotten(store: Store, clock: Ma
     hooks[0].meanwhile, hooks[0].error = takes_over, DeliveryError(Reason.TIMEOUT, "slow")
     with pytest.raises(LeaseError):
         await slow.dispatch_once()
-    ((_, (delivery,)),) = await store.alerts.latest(limit=9)
+    (delivery,) = await store.deliveries.latest(limit=9)
     assert (delivery.state, delivery.attempts, hooks[1].accepted) == ("delivered", 1, [delivery.notification.id])
-    assert await store.alerts.due(LIVE, clock.now()) == []
+    assert await store.groups.due(LIVE, clock.now()) == []
+
+
+@pytest.mark.usefixtures("waiting")
+async def test_a_dispatcher_that_was_paused_before_it_decides_decides_nothing(
+    store: Store, clock: ManualClock, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leads = machine.lead("a:1", "alerts"), machine.lead("b:2", "alerts")
+    hooks = Hook(), Hook()
+    paused, other = (_dispatch(store, clock, hook, lead) for hook, lead in zip(hooks, leads, strict=True))
+    await leads[0].look()
+    members = store.groups.members
+
+    async def slow(group_id: str) -> Any:
+        found = await members(group_id)
+        monkeypatch.setattr(store.groups, "members", members)
+        machine.later(TTL_S + 1)
+        await leads[1].look()
+        assert await other.dispatch_once() == {}
+        return found
+
+    monkeypatch.setattr(store.groups, "members", slow)
+    with pytest.raises(LeaseError):
+        await paused.dispatch_once()
+    assert [len(hook.accepted) for hook in hooks] == [0, 1]
+    assert len(await store.groups.messages(LIVE)) == 1

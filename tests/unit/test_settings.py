@@ -15,8 +15,8 @@ from monitor.plugins import SecretFiles, kinds
 from monitor.settings import Settings, find_config, load
 
 SHIPPED = Path(__file__).parents[2] / "config.toml"
-_UNSET = re.compile(r"^# (\w+) = ", re.MULTILINE)
-_EXAMPLE = re.compile(r"^# ((?:\w+ = |\[alerts\.channels\.).*)$", re.MULTILINE)
+_UNSET = re.compile(r"^# (?:(\w+) = |\[+alerts\.(\w+))", re.MULTILINE)
+_EXAMPLE = re.compile(r"^# ((?:\w+ = |\[+alerts\.).*)$", re.MULTILINE)
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +61,7 @@ def test_the_shipped_file_states_every_default(tmp_path: Path) -> None:
 def test_the_shipped_file_shows_every_setting() -> None:
     text = SHIPPED.read_text(encoding="utf-8")
     given = tomllib.loads(text)
-    unset = set(_UNSET.findall(text))
+    unset = {name or table for name, table in _UNSET.findall(text)}
     for key in leaves(load(SHIPPED)):
         *sections, name = key.split(".")
         table = functools.reduce(operator.getitem, sections, given)
@@ -86,8 +86,13 @@ def test_the_examples_in_the_shipped_file_work_as_they_stand(tmp_path: Path) -> 
     lines = [line for line in _EXAMPLE.findall(text) if not line.startswith(("name =", 'url = "postgresql'))]
     examples = "\n".join(lines[next(i for i, line in enumerate(lines) if line.startswith("[")) :])
     examples = re.sub(r"\"/run/secrets/\w+\"", f'"{secret}"', examples)
-    found = load(write(tmp_path, examples)).alerts.channels
-    assert {channel.kind for channel in found.values()} == {"email", "webhook"}
+    found = load(write(tmp_path, examples)).alerts
+    assert {"email", "webhook"} <= {channel.kind for channel in found.channels.values()}
+    assert found.route.routes
+    assert found.route.routes[1].routes
+    assert set(found.receivers) == {"banks"}
+    assert len(found.time_intervals) == 3
+    assert found.labels
 
 
 def test_environment_beats_file_beats_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

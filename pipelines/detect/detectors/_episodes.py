@@ -47,11 +47,10 @@ class Episodes:
         episode = self._of.get(key)
         return 0.0 if episode is None else _GROWTH * episode.level(bucket)
 
-    def lets(self, key: Hashable, value: float, bucket: int) -> bool:
+    def rests(self, key: Hashable, bucket: int) -> bool:
+        """Whether it has fired so lately that no score speaks."""
         episode = self._of.get(key)
-        if episode is None:
-            return True
-        return bucket - episode.fired_at >= _REFRACTORY and value >= _GROWTH * episode.level(bucket)
+        return episode is not None and bucket - episode.fired_at < _REFRACTORY
 
     def fired(self, key: Hashable, value: float, bucket: int) -> bool:
         """Remembers it; returns whether an episode opens by it."""

@@ -174,10 +174,20 @@ class Past:
 
     def per_week(self, state: "array[float]", value: float) -> float:
         """How often a week the key by itself reaches such a score: the rate of its peaks, with exponential excess."""
+        rate, excess = self._peaks(state)
+        return rate * math.exp((PEAK_Z - value) / excess)
+
+    def usual(self, state: "array[float]", per_week: float) -> float:
+        """The score that the key by itself reaches so often a week: `per_week` the other way round."""
+        rate, excess = self._peaks(state)
+        return PEAK_Z + excess * math.log(rate / per_week)
+
+    def _peaks(self, state: "array[float]") -> tuple[float, float]:
+        """How many a week, and by how much they exceed on average."""
         fade: float = self._peak_fade ** max(0.0, self.until - state[_UNTIL])
         peaks, weeks = state[_PEAKS] * fade, max(0.0, self.weeks - state[_UNSEEN_WEEKS] * fade)
         excess = (state[_EXCESS] * fade + _EXCESS_MEAN * _EXCESS_WEIGHT) / (peaks + _EXCESS_WEIGHT)
-        return (peaks + _PEAKS_A_WEEK * _PEAK_WEEKS) / (weeks + _PEAK_WEEKS) * math.exp((PEAK_Z - value) / excess)
+        return (peaks + _PEAKS_A_WEEK * _PEAK_WEEKS) / (weeks + _PEAK_WEEKS), excess
 
     def reached(self, states: Iterable["array[float]"], budget: float) -> float:
         """The score that these keys together reach `budget` times a week, by their peaks so far; at least a peak's.

@@ -1,6 +1,7 @@
 """How far a count or a share lies from what is expected."""
 
 import math
+from collections.abc import Callable
 
 _Z_975 = 1.959964
 _COUNTABLE = 200.0
@@ -45,3 +46,17 @@ def interval(expected: float, size: float) -> tuple[float, float]:
             return float(max(low, 0)), float(count)
         mass *= (count + size) / (count + 1) * step
         count += 1
+
+
+def least(holds: Callable[[int], bool], first: int) -> int:
+    """The least number, from `first` (at least 1) on, for which it holds; it is to hold for all above that one too."""
+    most = first
+    if holds(most):
+        return most
+    while not holds(most):
+        most *= 2
+    below = most // 2
+    while most - below > 1:
+        middle = (below + most) // 2
+        below, most = (below, middle) if holds(middle) else (middle, most)
+    return most

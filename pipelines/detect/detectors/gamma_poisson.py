@@ -9,12 +9,12 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 
 from monitor.domain.windows import BUCKET_S
 from monitor.plugins import PluginConfig
-from pipelines.detect.detector import Detector, Finding, Score
+from pipelines.detect.detector import Bar, Detector, Finding, Score
 from pipelines.detect.detectors._episodes import Episodes
 from pipelines.detect.detectors._packed import key_of, name_of, pack, unpack
 from pipelines.detect.detectors._past import HEAD, PER_DAY, PER_HOUR, Beliefs, Level, Past
 from pipelines.detect.detectors._season import Season
-from pipelines.detect.detectors._statistics import interval
+from pipelines.detect.detectors._statistics import interval, least
 
 
 class Config(PluginConfig):
@@ -255,17 +255,20 @@ class GammaPoisson:
 
     def judge(self, key: Hashable) -> Finding | None:
         state = self._keys.get(key)
-        if state is None or self._now is None:
+        best = None if state is None else self._best(state)
+        if state is None or best is None or self._now is None or best.value < self._theta:
             return None
-        best = self._best(state)
-        if best is None:
+        bar = self.bar(key)
+        if bar.held or best.value < bar.score:
             return None
-        value = best.value
-        if value < self._theta or not self._is_warm() or not self._episodes.lets(key, value, self._now):
-            return None
-        if self._past.per_week(state, value) > self._config.per_week:
-            return None
-        return Finding(key, self._now, self._told(state, best), opens=self._episodes.fired(key, value, self._now))
+        opens = self._episodes.fired(key, best.value, self._now)
+        return Finding(key, self._now, self._told(state, best), opens, bar.score)
+
+    def bar(self, key: Hashable) -> Bar:
+        now = self._now or 0
+        usual = self._past.usual(self._numbers(key), self._config.per_week)
+        held: Literal["warming_up", "just_fired"] | None = "just_fired" if self._episodes.rests(key, now) else None
+        return Bar(self._theta, usual, self._episodes.bar(key, now), held if self._is_warm() else "warming_up")
 
     def open_episodes(self) -> list[Hashable]:
         return self._episodes.open()
@@ -273,27 +276,15 @@ class GammaPoisson:
     def power(self, key: Hashable, horizon_s: int) -> int | None:
         """Raises: ValueError, for a horizon that it does not look back over."""
         horizon = self._horizon(horizon_s)
-        state = self._keys.get(key)
-        numbers = self._past.new() if state is None else state
-        level = self._past.level(numbers)
+        level = self._past.level(self._numbers(key))
         if self._is_too_bad(level, horizon, self._back[horizon]):
             return None
-        needed = max(self._theta, self._episodes.bar(key, self._now or 0))
+        needed = self.bar(key).score
 
         def fires(stories: int) -> bool:
-            value = self._past.weigh(level, stories, stories, self._back[horizon])
-            return value >= needed and self._past.per_week(numbers, value) <= self._config.per_week
+            return self._past.weigh(level, stories, stories, self._back[horizon]) >= needed
 
-        most = self._config.min_stories
-        if fires(most):
-            return most
-        while not fires(most):
-            most *= 2
-        least = most // 2
-        while most - least > 1:
-            middle = (least + most) // 2
-            least, most = (least, middle) if fires(middle) else (middle, most)
-        return most
+        return least(fires, self._config.min_stories)
 
     @property
     def horizons_s(self) -> list[int]:
@@ -301,10 +292,13 @@ class GammaPoisson:
 
     def expected(self, key: Hashable, horizon_s: int) -> tuple[float, float, float]:
         """Raises: ValueError, for a horizon that it does not look back over."""
-        state = self._keys.get(key)
-        level = self._past.level(self._past.new() if state is None else state)
+        level = self._past.level(self._numbers(key))
         expected = level.rate * self._back[self._horizon(horizon_s)]
         return expected, *interval(expected, level.size)
+
+    def _numbers(self, key: Hashable) -> "array[float]":
+        state = self._keys.get(key)
+        return self._past.new() if state is None else state
 
     def _horizon(self, horizon_s: int) -> int:
         if horizon_s not in self.horizons_s:

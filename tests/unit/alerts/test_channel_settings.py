@@ -2,12 +2,15 @@
 
 import base64
 import traceback
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from alerts.channels import email, webhook
+from alerts.channel import ChannelConfig
+from alerts.channels import apprise, email, webhook
+from tests.receivers import daemon_log
 
 SECRET = "hunter2"
 
@@ -20,6 +23,7 @@ def key(length: int) -> str:
     "mistake",
     [
         {"to": ()},
+        {"unsubscribe": "desk@example.com\r\nBcc: all@example.com"},
         {"to": ("desk@example.com\r\nBcc: all@example.com",)},
         {"to": ("desk@example.com\n",)},
         {"to": ("Desk <desk@example.com>",)},
@@ -49,6 +53,10 @@ def test_a_wrong_mail_setting_is_refused(mistake: dict[str, Any]) -> None:
         {"secret": key(65)},
         {"secret": key(32).removeprefix("whsec_")},
         {"secret": "whsec_" + "é" * 40},
+        {"old_secrets": (SECRET,)},
+        {"old_secrets": (key(32), key(23))},
+        {"old_secrets": f"{key(32)}\n{SECRET}"},
+        {"old_secrets": (key(32),) * 5},
     ],
 )
 def test_a_wrong_webhook_setting_is_refused(mistake: dict[str, Any]) -> None:
@@ -70,7 +78,35 @@ def test_mail_without_a_password_may_go_unencrypted() -> None:
     assert config.to == ("a@b.example",)
 
 
-def refused(right: email.Config | webhook.Config, mistake: dict[str, Any]) -> None:
+def test_secrets_being_replaced_may_be_the_lines_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "old").write_text(f"{key(24)}\n{key(32)}\n")
+    given = {"kind": "webhook", "url": "https://example.com/", "secret": key(64)}
+    config = webhook.Config.model_validate({**given, "old_secrets_file": tmp_path / "old"})
+    assert [secret.get_secret_value() for secret in config.old_secrets] == [key(24), key(32)]
+
+
+@pytest.mark.parametrize("url", [SECRET, f"nosuch://{SECRET}", "json://", f"tgram://{SECRET}", f"slack://{SECRET}"])
+def test_a_url_that_apprise_cannot_use_is_refused_without_a_word_of_it(url: str) -> None:
+    right = apprise.Config.example(secret=SECRET)
+    with daemon_log() as logged:
+        refused(right, {"url": url})
+    assert not logged.getvalue()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#news",
+        "tgram://123456789:abcdefg_hijklmnop/12315544",
+        "discord://4174216298/JHMHI8qBe7bk2ZwO5U711o3dV_js",
+        "https://discord.com/api/webhooks/4174216298/JHMHI8qBe7bk2ZwO5U711o3dV_js",
+    ],
+)
+def test_the_usual_services_are_known(url: str) -> None:
+    assert apprise.Config(url=SecretStr(url)).url.get_secret_value() == url
+
+
+def refused(right: ChannelConfig, mistake: dict[str, Any]) -> None:
     with pytest.raises(ValidationError) as caught:
         type(right).model_validate({**dict(right), **mistake})
     assert SECRET not in "".join(traceback.format_exception(caught.value))

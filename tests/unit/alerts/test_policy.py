@@ -1,29 +1,11 @@
-"""Who hears of what: rules, repeats, and when a failed delivery is tried again."""
+"""Who a receiver is, whom it reaches, and which of its groups are still led to."""
 
-from datetime import timedelta
-
-import pytest
-
-from alerts import retry
-from alerts.dedup import repeats
-from alerts.rules import is_news, withheld
+from alerts.evaluate import Address, Policy
+from monitor.domain.alerts import Event
 from monitor.domain.spikes import Severity, severity_of
-from monitor.domain.windows import ALL
-from monitor.errors import DeliveryError, Reason
-from monitor.settings import AlertSettings
-from monitor.storage.alerts import Delivery
-from tests.factories import NOW, make_alert, make_notification, make_spike, make_story_evidence
-
-DELIVERY = Delivery(make_notification(), "pending", 0, NOW, NOW + timedelta(hours=72), None, None, None)
-
-
-@pytest.mark.parametrize("least", list(Severity))
-def test_what_is_below_the_least_severity_is_withheld_and_says_why(least: Severity) -> None:
-    settings = AlertSettings(min_severity=least)
-    told = [severity for severity in Severity if withheld(make_spike(severity=severity), settings) is None]
-    assert told == [severity for severity in Severity if severity.rank >= least.rank]
-    if least is Severity.CRITICAL:
-        assert "min_severity" in (withheld(make_spike(), settings) or "")
+from monitor.storage.groups import SPENT, Group
+from tests.chain import make_settings
+from tests.factories import make_alert
 
 
 def test_severity_grows_with_rarity() -> None:
@@ -33,66 +15,30 @@ def test_severity_grows_with_rarity() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("hours", "news"), [(0, True), (5.9, True), (6.1, False), (9999, False), (-6.1, False)])
-def test_what_is_hours_old_is_no_news(hours: float, news: bool) -> None:
-    assert is_news(make_spike(), NOW + timedelta(hours=hours), AlertSettings(horizon_h=6)) is news
+def test_a_receiver_reaches_every_recipient_of_its_channels() -> None:
+    given = make_settings(("mail", "chat"), receivers={"team": {"channels": ["chat", "mail"]}})
+    policy = Policy(given, {"mail": ("a@example.com", "b@example.com"), "chat": ("chat",)})
+    team = [Address("chat", "chat"), Address("mail", "a@example.com"), Address("mail", "b@example.com")]
+    assert policy.addresses("team") == team
+    assert set(policy.addresses("default")) == set(team)
+    assert policy.addresses("mail") == team[1:]
+    assert policy.addresses("nobody") == []
 
 
-@pytest.mark.parametrize(("sent", "told"), [(0, True), (1, True), (2, False), (3, False)])
-def test_half_of_the_stories_must_be_new(sent: int, told: bool) -> None:
-    stories = [make_story_evidence(title=f"Story {n}") for n in range(4)]
-    alert = make_alert(spikes=(make_spike(stories=tuple(stories[:3])), make_spike(key=ALL, stories=tuple(stories[1:]))))
-    why = repeats(alert, {story.story_id for story in stories[:sent]} | {"other"})
-    assert (why is None) == told
-    assert told or f"{sent} of 4" in (why or "")
+def test_an_alert_is_labelled_by_the_settings_of_now() -> None:
+    given = make_settings(labels=[{"matchers": ['key="Financials"'], "set": {"desk": "banks"}}])
+    alert = make_alert(labels={})
+    labels = {"kind": "topic", "key": "Financials", "severity": str(Severity.SEVERE), "desk": "banks"}
+    assert Policy(given, {}).label(alert) == alert.model_copy(update={"labels": labels})
 
 
-def test_a_spike_without_stories_is_always_news() -> None:
-    assert repeats(make_alert(spikes=(make_spike(stories=()),)), {"other"}) is None
+def test_a_group_of_a_route_that_leads_elsewhere_now_has_none() -> None:
+    policy = Policy(make_settings(route={"routes": [{"matchers": ['kind="all"'], "receiver": "desk"}]}), {})
+    group = Group("1", "all", "default", "{}", {})
+    assert policy.target(group) is policy.targets["{}"]
+    assert policy.target(group._replace(receiver="desk")) is None
+    assert policy.target(group._replace(route='{}/{kind="topic"}')) is None
 
 
-def test_attempts_follow_the_schedule_and_then_stay_a_day_apart() -> None:
-    delivery, waits = DELIVERY._replace(expires_at=NOW + timedelta(days=99)), []
-    for _ in range(11):
-        delivery = retry.failed(delivery, DeliveryError(Reason.TIMEOUT, "slow"), NOW)
-        assert delivery.next_attempt_at is not None
-        waits.append((delivery.next_attempt_at - NOW).total_seconds())
-    schedule = [5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400, 86_400, 86_400]
-    assert all(least <= wait <= 1.1 * least for least, wait in zip(schedule, waits, strict=True))
-    assert (delivery.attempts, delivery.state, delivery.reason, delivery.detail) == (
-        11,
-        "pending",
-        Reason.TIMEOUT,
-        "slow",
-    )
-
-
-def test_a_receiver_that_asks_for_patience_gets_it() -> None:
-    error = DeliveryError(Reason.RATE_LIMITED, "429", retry_after_s=4000)
-    assert retry.failed(DELIVERY, error, NOW).next_attempt_at == NOW + timedelta(seconds=4000)
-
-
-@pytest.mark.parametrize("reason", [Reason.AUTH, Reason.CLIENT_ERROR, Reason.TIMEOUT])
-def test_what_may_be_put_right_is_tried_again(reason: Reason) -> None:
-    after = retry.failed(DELIVERY, DeliveryError(reason, "no"), NOW)
-    assert after.state == "pending"
-    assert after.next_attempt_at is not None
-
-
-@pytest.mark.parametrize("reason", [Reason.GONE, Reason.INVALID])
-def test_what_cannot_succeed_is_given_up(reason: Reason) -> None:
-    after = retry.failed(DELIVERY, DeliveryError(reason, "no"), NOW)
-    assert (after.state, after.next_attempt_at, after.attempts) == ("failed", None, 1)
-
-
-def test_what_would_come_too_late_is_given_up() -> None:
-    error = DeliveryError(Reason.TIMEOUT, "slow")
-    assert retry.failed(DELIVERY._replace(expires_at=NOW + timedelta(seconds=5)), error, NOW).state == "failed"
-    assert retry.failed(DELIVERY._replace(expires_at=NOW + timedelta(seconds=6)), error, NOW).state == "pending"
-
-
-def test_what_was_accepted_is_over() -> None:
-    failed = retry.failed(DELIVERY, DeliveryError(Reason.TIMEOUT, "slow"), NOW)
-    after = retry.delivered(failed, NOW)
-    assert (after.state, after.attempts, after.delivered_at) == ("delivered", 2, NOW)
-    assert (after.next_attempt_at, after.reason, after.detail) == (None, None, None)
+def test_ends_and_digests_cost_nothing_of_a_budget() -> None:
+    assert set(Event) - set(SPENT) == {Event.RESOLVED, Event.DIGEST, Event.TEST}

@@ -20,7 +20,7 @@ from monitor.bench.following import Gap, SameTitle, all_events, assign, base_eve
 from monitor.bench.rivals import RIVALS, Counts, Rival, alerts, available, rolling
 from monitor.bench.scoring import Alert, Event, judge, summary, told
 from monitor.errors import ConfigError
-from pipelines.detect.detector import Finding, Score
+from pipelines.detect.detector import Bar, Finding, Score
 from pipelines.ingest.normalise import story_text
 from tests.acceptance.command import Workplace
 
@@ -336,9 +336,12 @@ class Recorder:
         self.judged.append(key)
         if self.judged.count(key) % 2:
             return None
-        return Finding(key, self.passed[-1][0], Score(5.0, 7200, 4, 4, 0.1, 0.0, 1.0, 0.1), True)
+        return Finding(key, self.passed[-1][0], Score(5.0, 7200, 4, 4, 0.1, 0.0, 1.0, 0.1), True, 4.0)
 
     def score(self, key: Hashable) -> Score | None:
+        raise AssertionError
+
+    def bar(self, key: Hashable) -> Bar:
         raise AssertionError
 
     def hear(self, bucket: int, observed: float) -> None:

@@ -106,6 +106,8 @@ def test_a_key_with_usual_peaks_has_to_do_more_than_one_without() -> None:
     jumpy, calm = scores
     assert jumpy.value > 3
     assert jumpy.per_week > 0.5 > calm.per_week
+    bar = detector.bar("jumpy")
+    assert jumpy.value < bar.usual == bar.score
     assert detector.judge("jumpy") is None
     assert detector.judge("calm") is not None
 

@@ -1,4 +1,4 @@
-"""What stands on the bus is as docs/schema says."""
+"""What stands on the bus, and what a notification carries, is as docs/schema says."""
 
 import json
 from typing import Any
@@ -6,12 +6,15 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
+from alerts.links import Links
+from alerts.render import Renderer
 from monitor.bus.streams import Stream
+from monitor.domain.alerts import Event, Notification
 from monitor.domain.dead_letters import DeadLetter
 from monitor.domain.record import WIRE_VERSION, Record, encode, fingerprint
 from monitor.errors import Reason
-from tests import schemas
-from tests.factories import NOW, make_article, make_labelled, make_spike
+from tests import mails, schemas
+from tests.factories import NOW, make_article, make_labelled, make_notification, make_spike
 
 RECORDS: list[tuple[Stream, Record]] = [
     (Stream.ARTICLES, make_article(title="\x1b\0 “Żółć” 🏦", guid="g", url=None, declared_language="en-US")),
@@ -28,8 +31,8 @@ RECORDS: list[tuple[Stream, Record]] = [
 ]  # fmt: skip
 
 
-def _validator(stream: Stream) -> Any:
-    published = json.loads((schemas.FOLDER / f"{stream}.json").read_text(encoding="utf-8"))
+def _validator(name: str) -> Any:
+    published = json.loads((schemas.FOLDER / f"{name}.json").read_text(encoding="utf-8"))
     Draft202012Validator.check_schema(published)
     return Draft202012Validator(published, format_checker=FormatChecker())
 
@@ -57,3 +60,32 @@ def test_it_is_no_empty_promise(stream: Stream, record: Record) -> None:
     for name in _validator(stream).schema["$defs"][type(record).__name__]["required"]:
         assert not _validator(stream).is_valid({**sent, "body": {**sent["body"], name: []}}), name
     assert _validator(stream).is_valid({**sent, "body": {**sent["body"], "mood": "calm"}}), "a newer release may add"
+
+
+NOTIFICATIONS = [
+    mails.firing(),
+    mails.firing(event=Event.UPDATED),
+    mails.firing(event=Event.REPEATED),
+    mails.resolved(),
+    mails.digest(),
+    mails.digest(quiet=True),
+    make_notification(event=Event.TEST),
+    make_notification(event=Event.TEST, alerts=()),
+]
+
+
+@pytest.mark.parametrize("notification", NOTIFICATIONS)
+@pytest.mark.parametrize("links", [mails.LINKS, None])
+def test_a_body_keeps_to_the_schema(notification: Notification, links: Links | None) -> None:
+    body = json.loads(Renderer(links).payload(notification).model_dump_json())
+    _validator("notification").validate(body)
+    for name in ("type", "timestamp", "data"):
+        assert not _validator("notification").is_valid({key: value for key, value in body.items() if key != name})
+    assert not _validator("notification").is_valid({**body, "type": "alert.forgotten"})
+    assert _validator("notification").is_valid({**body, "mood": "calm"}), "a newer release may add"
+
+
+@pytest.mark.parametrize("name", ["notification.example", "digest.example"])
+def test_the_published_examples_keep_to_the_schema(name: str) -> None:
+    example = json.loads((schemas.FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    _validator("notification").validate(example)

@@ -93,9 +93,9 @@ def test_text_is_one_line_of_printable_characters_within_its_limit(markup: str, 
     ],
 )
 def test_no_markup_takes_long(unit: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     plain_text(unit * (40_000 // len(unit)), 4000)
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5
 
 
 def test_long_text_is_cut_at_a_word() -> None:

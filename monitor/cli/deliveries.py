@@ -1,0 +1,188 @@
+"""Commands about deliveries: what is on its way to whom, and what the other side said."""
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Annotated, Any, NamedTuple
+
+import typer
+
+from monitor.cli.alert_words import clock, delivery_document
+from monitor.cli.context import settings as load_settings
+from monitor.cli.context import with_store
+from monitor.cli.output import AsJson, Limit, console, moment, print_facts, print_json, print_rows, stop, the_one
+from monitor.cli.read import Since
+from monitor.clock import SystemClock
+from monitor.errors import ConfigError, Mistake
+from monitor.storage.deliveries import Delivery, DeliveryState, Endpoint
+from monitor.storage.store import Store
+
+app = typer.Typer(help="Deliveries of messages, the newest first.", invoke_without_command=True)
+
+_MANY = 100_000
+
+State = Annotated[DeliveryState | None, typer.Option(help="Only those that are so.")]
+Channel = Annotated[str | None, typer.Option(help="Only by this channel.")]
+
+
+@app.callback()
+def deliveries(
+    context: typer.Context,
+    limit: Limit = 20,
+    since: Since = None,
+    state: State = None,
+    channel: Channel = None,
+    as_json: AsJson = False,
+) -> None:
+    """Deliveries of messages, the newest first."""
+    if context.invoked_subcommand is None:
+        list_deliveries(context, limit, since, state, channel, as_json)
+
+
+class _Listed(NamedTuple):
+    deliveries: list[Delivery]
+    endpoints: dict[str, Endpoint]
+
+
+@app.command("list")
+def list_deliveries(
+    context: typer.Context,
+    limit: Limit = 20,
+    since: Since = None,
+    state: State = None,
+    channel: Channel = None,
+    as_json: AsJson = False,
+) -> None:
+    """The same as the command alone."""
+    start = moment("--since", since, SystemClock().now())
+
+    async def ask(store: Store) -> _Listed:
+        most = limit if start is None else _MANY
+        found = await store.deliveries.latest(limit=most, state=state, channel=channel)
+        listed = [one for one in found if start is None or one.notification.created_at >= start][:limit]
+        return _Listed(listed, await store.deliveries.endpoints())
+
+    listed, endpoints = with_store(context, ask)
+    if as_json:
+        print_json([delivery_document(one) for one in listed])
+        return
+    print_rows(
+        "Deliveries",
+        ("id", "made (UTC)", "event", "receiver", "channel", "recipient", "state", "attempts", "next (UTC)", "why"),
+        (
+            (
+                one.notification.id[:8],
+                one.notification.created_at,
+                str(one.notification.event),
+                one.notification.receiver,
+                one.notification.channel,
+                one.notification.recipient,
+                one.state,
+                one.attempts,
+                one.next_attempt_at,
+                None if one.reason is None else f"{one.reason}: {one.detail}",
+            )
+            for one in listed
+        ),
+    )
+    for line in _asked_for(endpoints.values()):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _asked_for(endpoints: Iterable[Endpoint]) -> list[str]:
+    """What the other side of channels asked for, as far as it holds."""
+    now = SystemClock().now()
+    lines = []
+    for one in endpoints:
+        detail = f" ({one.detail})" if one.detail else ""
+        if one.disabled_at is not None:
+            again = f"`monitor deliveries enable {one.channel}` tries it again"
+            lines.append(f"Channel {one.channel} is disabled since {clock(one.disabled_at)}{detail}; {again}.")
+        elif one.not_before is not None and one.not_before > now:
+            lines.append(f"Channel {one.channel} is left alone until {clock(one.not_before)}{detail}, as it asked.")
+    return lines
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    delivery_id: Annotated[str, typer.Argument(metavar="ID", help="Its id, or the start of it.")],
+    as_json: AsJson = False,
+) -> None:
+    """A delivery, and what it tells of."""
+    found = with_store(context, lambda store: _find(store, delivery_id))
+    notification = found.notification
+    if as_json:
+        print_json({**delivery_document(found), "notification_body": notification.model_dump(exclude={"history"})})
+        return
+    facts: dict[str, Any] = {
+        "event": str(notification.event),
+        "receiver": notification.receiver,
+        "route": notification.route,
+        "channel": notification.channel,
+        "recipient": notification.recipient,
+        "made (UTC)": notification.created_at,
+        "state": found.state,
+        "attempts": found.attempts,
+        "delivered (UTC)": found.delivered_at,
+        "next attempt (UTC)": found.next_attempt_at,
+        "given up (UTC)": found.expires_at,
+        "why": None if found.reason is None else f"{found.reason}: {found.detail}",
+        "answers message": notification.thread,
+    }
+    print_facts(f"Delivery {notification.id}", facts)
+    print_rows(
+        "Alerts",
+        ("id", "key", "severity", "made it go"),
+        (
+            (alert.id[:8], str(alert.key), str(alert.severity), place < notification.about)
+            for place, alert in enumerate(notification.alerts)
+        ),
+    )
+
+
+async def _find(store: Store, delivery_id: str) -> Delivery:
+    found = await store.deliveries.get(delivery_id)
+    return the_one("delivery", "monitor deliveries", delivery_id, found, lambda one: one.notification.id)
+
+
+@app.command()
+def retry(
+    context: typer.Context,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Their ids, or the start of them.")] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="All that were given up.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Have deliveries attempted at once by the daemon, those that were given up too."""
+    if bool(ids) == failed:
+        raise ConfigError("command line", [Mistake("ID", "expected ids of deliveries, or --failed")])
+    hours = load_settings(context).alerts.expire_h
+    now = SystemClock().now()
+
+    async def ask(store: Store) -> int:
+        if failed:
+            wanted = await store.deliveries.latest(limit=_MANY, state="failed")
+        else:
+            wanted = [await _find(store, one) for one in ids or ()]
+        done = [one.notification.id[:8] for one in wanted if one.state == "delivered"]
+        if done:
+            stop(f"delivered already: {', '.join(done)}")
+        return await store.deliveries.retry([one.notification.id for one in wanted], now, now + timedelta(hours=hours))
+
+    count = with_store(context, ask)
+    if as_json:
+        print_json({"retried": count})
+        return
+    console.print(f"{count} put before the daemon again.", highlight=False)
+
+
+@app.command()
+def enable(
+    context: typer.Context, channel: Annotated[str, typer.Argument(help="A channel that the other side disabled.")]
+) -> None:
+    """Forget that the other side of a channel wanted no more, or wanted to be left alone."""
+    if not with_store(context, lambda store: store.deliveries.enable(channel)):
+        stop(f"nothing keeps channel {channel!r} from delivering; `monitor deliveries` names those that are disabled")
+    console.print(
+        f"Channel {channel} is tried again. `monitor deliveries retry --failed` sends what it has missed.",
+        markup=False, highlight=False, soft_wrap=True,
+    )  # fmt: skip

@@ -1,0 +1,189 @@
+"""Commands about silences: what nobody wants to hear of for a while."""
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, cast
+
+import typer
+
+from monitor.cli.alerts import os_user
+from monitor.cli.context import with_store
+from monitor.cli.output import AsJson, console, duration, moment, print_json, print_rows, stop, the_one
+from monitor.cli.read import key_given
+from monitor.clock import SystemClock
+from monitor.domain.matchers import Matcher, Op, all_match, parse
+from monitor.errors import ConfigError, Mistake
+from monitor.storage.silences import Silence
+from monitor.storage.store import Store
+
+app = typer.Typer(help="Silences: what nobody wants to hear of for a while.", invoke_without_command=True)
+
+_WITHOUT_QUOTES = re.compile(r'\s*([^\s=!~"]+)\s*(=~|!=|!~|=)\s*([^"\s](?:.*\S)?|)\s*', re.DOTALL)
+
+Expired = Annotated[bool, typer.Option("--expired", help="Also those that are over.")]
+
+
+@app.callback()
+def silences(context: typer.Context, expired: Expired = False, as_json: AsJson = False) -> None:
+    """Silences, the first to end first."""
+    if context.invoked_subcommand is None:
+        list_silences(context, expired, as_json)
+
+
+@app.command("list")
+def list_silences(context: typer.Context, expired: Expired = False, as_json: AsJson = False) -> None:
+    """The same as the command alone."""
+    now = SystemClock().now()
+    found = with_store(context, lambda store: store.silences.all(since=None if expired else now))
+    if as_json:
+        print_json([_document(one, now) for one in found])
+        return
+    print_rows(
+        "Silences",
+        ("id", "state", "from (UTC)", "until (UTC)", "by", "comment", "matchers"),
+        (
+            (
+                one.id[:8],
+                _state(one, now),
+                one.starts_at,
+                one.ends_at,
+                one.author,
+                one.comment,
+                "\n".join(str(matcher) for matcher in one.matchers),
+            )
+            for one in found
+        ),
+    )
+
+
+@app.command()
+def add(
+    context: typer.Context,
+    matchers: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MATCHER",
+            help='What alerts must match, all of it: severity="warning", key=~"Silicon.*"; a first word alone: a key.',
+        ),
+    ],
+    comment: Annotated[str, typer.Option(help="Why.")],
+    for_: Annotated[str | None, typer.Option("--for", help="For so long: 30m, 2h, 1d.")] = None,
+    until: Annotated[str | None, typer.Option(help="Until then (UTC).")] = None,
+    start: Annotated[str | None, typer.Option("--from", help="From then on (UTC); default: now.")] = None,
+    by: Annotated[str | None, typer.Option(help="Who says so; default: the user of this machine.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Keep alerts quiet that match; they are still stored, and told of if they fire on when it ends."""
+    now = SystemClock().now()
+    wanted = read_matchers(matchers)
+    starts_at = moment("--from", start, now) or now
+    ends_at = _end(for_, until, starts_at, now)
+    if ends_at <= max(starts_at, now):
+        raise ConfigError("command line", [Mistake("--until", "expected a time after the silence begins, and to come")])
+    if not comment.strip():
+        raise ConfigError("command line", [Mistake("--comment", "expected why: others will ask")])
+    author = by or os_user("--by")
+    silence = with_store(
+        context,
+        lambda store: store.silences.add(wanted, starts_at, ends_at, author=author, comment=comment, now=now),
+    )
+    if as_json:
+        print_json(_document(silence, now))
+        return
+    told = (
+        f"Silence {silence.id[:8]}: {_matchers(silence)}, {starts_at:%Y-%m-%d %H:%M} to {ends_at:%Y-%m-%d %H:%M} UTC."
+    )
+    console.print(told, markup=False, highlight=False, soft_wrap=True)
+
+
+def _end(length: str | None, until: str | None, starts_at: datetime, now: datetime) -> datetime:
+    """Raises: ConfigError, unless one of the two says when."""
+    if (length is None) == (until is None):
+        raise ConfigError("command line", [Mistake("--for", "expected --for 2h, or --until and a time")])
+    if length is not None:
+        try:
+            return starts_at + duration("--for", length)
+        except OverflowError:
+            raise ConfigError("command line", [Mistake("--for", "that is past the end of the calendar")]) from None
+    return moment("--until", until, now) or now
+
+
+def read_matchers(given: Sequence[str]) -> tuple[Matcher, ...]:
+    """Matchers as they are written on the command line; as in Alertmanager's amtool, a first word alone is a name: here
+    that of the key.
+
+    Raises: ConfigError.
+    """
+    found: list[Matcher] = []
+    mistakes = []
+    for place, text in enumerate(given):
+        if place == 0 and not any(sign in text for sign in "=~"):
+            found += _of_key(text)
+            continue
+        try:
+            found.append(_matcher(text))
+        except ValueError as error:
+            mistakes.append(Mistake(f"MATCHER {place + 1}", str(error)))
+    if mistakes:
+        raise ConfigError("command line", mistakes)
+    # A silence that matches what has no label at all would match everything: a slip, and a loud one.
+    if all_match(found, {}):
+        expected = (
+            "these match every alert, those without such a label too; expected one with a value that is not empty"
+        )
+        raise ConfigError("command line", [Mistake("MATCHER", expected)])
+    return tuple(found)
+
+
+def _of_key(given: str) -> list[Matcher]:
+    """Raises: ConfigError, for a topic that is none."""
+    kinds, name = key_given(given)
+    return [*(Matcher("kind", "=", kind) for kind in kinds or ()), Matcher("key", "=", name or "")]
+
+
+def _matcher(text: str) -> Matcher:
+    """Raises: ValueError."""
+    found = _WITHOUT_QUOTES.fullmatch(text)
+    # The shell has taken the quotes away: what follows the operator is the value, blanks and all.
+    return parse(text) if found is None else Matcher(found[1], cast("Op", found[2]), found[3])
+
+
+@app.command()
+def expire(
+    context: typer.Context,
+    ids: Annotated[list[str], typer.Argument(metavar="ID", help="Their ids, or the start of them.")],
+) -> None:
+    """End silences at once."""
+    now = SystemClock().now()
+
+    async def ask(store: Store) -> list[Silence]:
+        wanted = []
+        for given in ids:
+            found = await store.silences.get(given)
+            wanted.append(the_one("silence", "monitor silences --expired", given, found, lambda one: one.id))
+        over = [one for one in wanted if not await store.silences.expire(one.id, now)]
+        if over:
+            stop(f"silence {', '.join(one.id[:8] for one in over)} is over already")
+        return wanted
+
+    for one in with_store(context, ask):
+        console.print(f"Silence {one.id[:8]} has ended: {_matchers(one)}.", markup=False, highlight=False)
+
+
+def _state(silence: Silence, now: datetime) -> str:
+    if now < silence.starts_at:
+        return "pending"
+    return "active" if now < silence.ends_at else "expired"
+
+
+def _matchers(silence: Silence) -> str:
+    return ", ".join(str(matcher) for matcher in silence.matchers)
+
+
+def _document(silence: Silence, now: datetime) -> dict[str, Any]:
+    return {
+        **silence._asdict(),
+        "matchers": [str(matcher) for matcher in silence.matchers],
+        "state": _state(silence, now),
+    }

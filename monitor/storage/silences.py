@@ -1,0 +1,78 @@
+"""Silences: what nobody wants to hear of for a while, and who said so."""
+
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import Row, select, update
+
+from monitor.domain.matchers import Matcher, parse
+from monitor.domain.record import fingerprint
+from monitor.storage import tables as t
+from monitor.storage.database import Database, to_the_end
+
+
+class Silence(NamedTuple):
+    """Alerts that all matchers match are not told of in [starts_at, ends_at)."""
+
+    id: str
+    matchers: tuple[Matcher, ...]
+    starts_at: datetime
+    ends_at: datetime
+    author: str
+    comment: str
+    created_at: datetime
+
+
+class Silences:
+    """Silences by id."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @to_the_end
+    async def add(
+        self,
+        matchers: tuple[Matcher, ...],
+        starts_at: datetime,
+        ends_at: datetime,
+        *,
+        author: str,
+        comment: str,
+        now: datetime,
+    ) -> Silence:
+        """The same silence said twice is one."""
+        told = sorted(str(matcher) for matcher in matchers)
+        silence_id = fingerprint("silence", *told, starts_at.isoformat(), ends_at.isoformat(), author, comment)
+        silence = Silence(silence_id, matchers, starts_at, ends_at, author, comment, now)
+        values = {**silence._asdict(), "matchers": [str(matcher) for matcher in matchers]}
+        async with self._database.write() as connection:
+            await connection.execute(self._database.insert(t.silence).values(values).on_conflict_do_nothing())
+        return silence
+
+    async def active(self, now: datetime) -> list[Silence]:
+        """Those that hold now."""
+        return await self._where(t.silence.c.starts_at <= now, t.silence.c.ends_at > now)
+
+    async def all(self, *, since: datetime | None = None) -> list[Silence]:
+        """Those that end after `since`, or all, in the order of their ends."""
+        return await self._where(*(() if since is None else (t.silence.c.ends_at > since,)))
+
+    async def get(self, silence_id: str) -> list[Silence]:
+        """Those whose id begins like this."""
+        return await self._where(t.silence.c.id.startswith(silence_id, autoescape=True))
+
+    @to_the_end
+    async def expire(self, silence_id: str, now: datetime) -> bool:
+        """Ends a silence at once; False if it is over already, or unknown."""
+        lasts = (t.silence.c.id == silence_id, t.silence.c.ends_at > now)
+        async with self._database.write() as connection:
+            return (await connection.execute(update(t.silence).where(*lasts).values(ends_at=now))).rowcount > 0
+
+    async def _where(self, *conditions: Any) -> list[Silence]:
+        query = select(t.silence).where(*conditions).order_by(t.silence.c.ends_at, t.silence.c.id)
+        async with self._database.read() as connection:
+            return [_silence(row) for row in await connection.execute(query)]
+
+
+def _silence(row: Row[Any]) -> Silence:
+    return Silence(**{**row._mapping, "matchers": tuple(parse(text) for text in row.matchers)})
