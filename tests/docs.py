@@ -112,7 +112,8 @@ def _default(field: FieldInfo) -> str:
         return ", ".join(f"{name} = {item}" for name, item in plain.items()) or "none"
     if isinstance(value, frozenset):
         plain = sorted(plain)
-    return f"`{str(plain).lower() if isinstance(plain, bool) else plain}`"
+    told = str(plain).lower() if isinstance(plain, bool) else str(plain).replace("|", "\\|")
+    return f"`{told}`"
 
 
 def _reasons() -> str:
