@@ -83,11 +83,13 @@ def test_the_examples_in_the_shipped_file_work_as_they_stand(tmp_path: Path) -> 
     text = SHIPPED.read_text(encoding="utf-8")
     secret = tmp_path / "secret"
     secret.write_text("whsec_" + "c2VjcmV0" * 4)
+    (tmp_path / "service").write_text("slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#news")
     lines = [line for line in _EXAMPLE.findall(text) if not line.startswith(("name =", 'url = "postgresql'))]
     examples = "\n".join(lines[next(i for i, line in enumerate(lines) if line.startswith("[")) :])
+    examples = examples.replace('"/run/secrets/slack_url"', f'"{tmp_path / "service"}"')
     examples = re.sub(r"\"/run/secrets/\w+\"", f'"{secret}"', examples)
     found = load(write(tmp_path, examples)).alerts
-    assert {"email", "webhook"} <= {channel.kind for channel in found.channels.values()}
+    assert {"email", "webhook", "apprise"} <= {channel.kind for channel in found.channels.values()}
     assert found.route.routes
     assert found.route.routes[1].routes
     assert set(found.receivers) == {"banks"}
