@@ -56,3 +56,7 @@ class CommandLine:
                 await store.aclose()
 
         return asyncio.run(with_store())
+
+
+Run = Callable[..., Printed]
+Fill = Callable[[Callable[[Store], Awaitable[Any]]], Any]

@@ -156,9 +156,7 @@ def smtp_trial(folder: Path, seconds: float, postgres: Server, *, quick: bool = 
             "mails": {name: mail.ids.total() for name, mail in servers.items()},
             "mail_ids": {name: len(mail.ids) for name, mail in servers.items()},
             "put_off_with_451": {name: mail.put_off for name, mail in servers.items()},
-            "deliveries": [
-                {key: delivery[key] for key in ("channel", "state", "attempts")} for delivery in deliveries
-            ],
+            "deliveries": [{key: delivery[key] for key in ("channel", "state", "attempts")} for delivery in deliveries],
             **stand.finish(marks),
         }
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from monitor.bus.embedded import EmbeddedBus
 from monitor.clock import ManualClock
 from monitor.storage.database import MEMORY
 from monitor.storage.store import Store
+from tests.command_line import CommandLine, Fill, Run
 from tests.factories import NOW
 
 
@@ -29,3 +31,23 @@ async def bus(clock: ManualClock) -> AsyncIterator[EmbeddedBus]:
     bus = await EmbeddedBus.open(None, partitions=2, retention=timedelta(hours=1), clock=clock)
     yield bus
     await bus.aclose()
+
+
+@pytest.fixture
+def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    return CommandLine(tmp_path, monkeypatch, capsys)
+
+
+@pytest.fixture
+def config(line: CommandLine) -> Path:
+    return line.config
+
+
+@pytest.fixture
+def run(line: CommandLine) -> Run:
+    return line.run
+
+
+@pytest.fixture
+def fill(line: CommandLine) -> Fill:
+    return line.fill

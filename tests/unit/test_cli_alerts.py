@@ -1,6 +1,5 @@
 """`monitor alerts`: what there is, what it rests on, who was told, and what kept a key from alerting."""
 
-from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from monitor.storage.groups import Group, Judged, Outgoing, Told
 from monitor.storage.sightings import Looked
 from monitor.storage.store import Store
 from pipelines.detect.stage import Detect
-from tests.command_line import CommandLine, Printed
+from tests.command_line import Fill, Run
 from tests.factories import NOW, make_alert, make_notification, make_spike
 from tests.news import burst, calm
 
@@ -36,30 +35,6 @@ BANK = Key("entity", "Northfield Bank")
 DESK = Group("group-desk", LIVE, "desk", "{}", {})
 CHAT = Group("group-chat", LIVE, "chat", '{}/{severity="severe"}', {"key": "Financials"})
 EXPIRES = NOW + 72 * HOUR
-
-
-Run = Callable[..., Printed]
-Fill = Callable[[Callable[[Store], Awaitable[Any]]], Any]
-
-
-@pytest.fixture
-def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
-    return CommandLine(tmp_path, monkeypatch, capsys)
-
-
-@pytest.fixture
-def config(line: CommandLine) -> Path:
-    return line.config
-
-
-@pytest.fixture
-def run(line: CommandLine) -> Run:
-    return line.run
-
-
-@pytest.fixture
-def fill(line: CommandLine) -> Fill:
-    return line.fill
 
 
 async def taken(store: Store, *spikes: Spike, origin: str = LIVE) -> str:

@@ -1,6 +1,5 @@
 """`monitor routes`, `silences` and `deliveries`: who would hear, who wants to hear nothing, and what went."""
 
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from monitor.domain.matchers import Matcher, Op
 from monitor.errors import ConfigError, Reason
 from monitor.storage.deliveries import Endpoint
 from monitor.storage.store import Store
-from tests.command_line import CommandLine, Printed
+from tests.command_line import Fill, Run
 from tests.factories import NOW, make_notification
 
 HOUR = timedelta(hours=1)
@@ -50,30 +49,6 @@ nights = [{ times = [{ start_time = "20:00", end_time = "24:00" }] }]
 matchers = ['key="Northfield Bank"']
 set = { sector = "Banks" }
 """
-
-
-Run = Callable[..., Printed]
-Fill = Callable[[Callable[[Store], Awaitable[Any]]], Any]
-
-
-@pytest.fixture
-def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
-    return CommandLine(tmp_path, monkeypatch, capsys)
-
-
-@pytest.fixture
-def config(line: CommandLine) -> Path:
-    return line.config
-
-
-@pytest.fixture
-def run(line: CommandLine) -> Run:
-    return line.run
-
-
-@pytest.fixture
-def fill(line: CommandLine) -> Fill:
-    return line.fill
 
 
 # Routes.
