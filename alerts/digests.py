@@ -7,7 +7,7 @@ import structlog
 
 from alerts.evaluate import Address, Policy
 from monitor.alert_settings import Receiver
-from monitor.domain.alerts import Digest, DigestEntry, Event, Notification, Verdict, WatchedKey
+from monitor.domain.alerts import Digest, DigestEntry, Event, Notification, Verdict, WatchedKey, briefly
 from monitor.domain.labels import Topic
 from monitor.domain.record import fingerprint
 from monitor.domain.windows import ALL, Key, bucket_start
@@ -74,7 +74,7 @@ class Digests:
                 continue
             told = [one for one in mine if one.told is not None]
             verdict, detail = (Verdict.SENT, None) if told else (mine[0].verdict, mine[0].detail)
-            entries.append(DigestEntry(alert=self._policy.label(row.alert), verdict=verdict, detail=detail))
+            entries.append(DigestEntry(alert=briefly(self._policy.label(row.alert)), verdict=verdict, detail=detail))
         entries.sort(key=lambda entry: (-entry.alert.severity.rank, -entry.alert.spikes[0].score, entry.alert.id))
         return Digest(
             start=start,

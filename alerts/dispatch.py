@@ -167,14 +167,14 @@ class Dispatch(Led):
         return by_channel
 
     async def _settle(self, term: Term | None) -> None:
-        """Before the first look: takes over what older programs have left, and puts all alerts on the routes of now."""
+        """Before the first look: takes over what older programs have left, and puts alerts on the routes of now."""
         if self._deliver:
             keep = timedelta(seconds=self.policy.settings.keep_firing_for_s)
             spikes = await self._store.alerts.adopt(keep, term)
             deliveries = await self._store.deliveries.adopt(term)
             if spikes or deliveries:
                 log.info("taken_over", spikes=spikes, deliveries=deliveries)
-        await self._store.alerts.reroute(self._origin, term)
+        await self._evaluation.settle(self._clock.now(), term)
         self._since, self._is_settled = term, True
 
     async def _send_all(self, name: str, due: Sequence[Delivery], term: Term | None) -> Reason | None:

@@ -12,7 +12,7 @@ from alerts.history import history
 from alerts.labels import Labels
 from alerts.routes import Routes, Target
 from monitor.alert_settings import AlertSettings, Receiver
-from monitor.domain.alerts import Alert, History, Notification, Verdict
+from monitor.domain.alerts import Alert, History, Notification, Verdict, briefly
 from monitor.domain.record import fingerprint
 from monitor.storage.alerts import REPLAYED, AlertRow
 from monitor.storage.groups import SPENT, Group, Judged, Member, Outgoing, Past
@@ -35,7 +35,7 @@ class Address(NamedTuple):
 class Policy:
     """Who hears of what, made of the settings; replaced as a whole when these change.
 
-    `addresses`: whom each channel reaches.
+    `addresses`: whom each channel reaches. `version` is another if anything is that decisions depend on.
     """
 
     def __init__(self, settings: AlertSettings, addresses: Mapping[str, Sequence[str]]) -> None:
@@ -45,6 +45,10 @@ class Policy:
         self.labels = Labels(settings)
         self.receivers: Mapping[str, Receiver] = settings.receivers_resolved()
         self._addresses = addresses
+        told = settings.model_dump_json(exclude={"channels", "base_url", "link_secret", "link_days"})
+        self.version = fingerprint(
+            "policy", told, json.dumps(sorted((name, list(to)) for name, to in addresses.items()))
+        )
 
     def label(self, alert: Alert) -> Alert:
         return alert.model_copy(update={"labels": self.labels.of(alert.key, alert.severity)})
@@ -69,25 +73,37 @@ class Evaluation:
         self._silent = silent
         self.policy = policy
 
+    async def settle(self, now: datetime, term: Term | None) -> None:
+        """Puts open alerts into their groups again, if the settings are others than those they were put there by.
+
+        Raises: StoreError; LeaseError, if `term` is over.
+        """
+        for row in await self._store.alerts.firing(self._origin):
+            standings = await self._store.groups.standings(row.alert.id)
+            if any(one.group.policy != self.policy.version for one in standings):
+                await self._route(row, now, now, term)
+
     async def route(self, now: datetime, term: Term | None) -> None:
         """Puts the alerts that are new or have changed into their groups.
 
         Raises: StoreError; LeaseError, if `term` is over.
         """
-        for row in await self._store.alerts.unrouted(self._origin):
-            alert = self.policy.label(row.alert)
-            targets = {self._group(alert, target).id: target for target in self.policy.routes.match(alert.labels)}
-            known = await self._store.groups.get(targets)
-            changed_at = min(row.changed_at, now)
-            groups = []
-            for id_, target in targets.items():
-                group = known.get(id_) or self._group(alert, target)
-                groups.append(group._replace(due_at=next_flush(group, changed_at, now, target)))
-            reached = {target.receiver for target in targets.values()}
-            for group in await self._to_end(row, reached):
-                target = self.policy.targets[group.route]
-                groups.append(group._replace(due_at=next_flush(group, changed_at, now, target)))
-            await self._store.groups.route(row, groups, now, term)
+        for row in await self._store.alerts.unrouted(self._origin, now):
+            await self._route(row, row.changed_at, now, term)
+
+    async def _route(self, row: AlertRow, changed_at: datetime, now: datetime, term: Term | None) -> None:
+        alert = self.policy.label(row.alert)
+        made = [self._group(alert, target) for target in self.policy.routes.match(alert.labels)]
+        known = await self._store.groups.get([group.id for group in made])
+        groups = [known.get(group.id, group) for group in made]
+        groups += await self._to_end(row, {group.receiver for group in groups})
+        due = [
+            group._replace(
+                due_at=next_flush(group, changed_at, now, self.policy.targets[group.route]), policy=self.policy.version
+            )
+            for group in groups
+        ]
+        await self._store.groups.route(row, due, now, term)
 
     async def _to_end(self, row: AlertRow, reached: Collection[str]) -> list[Group]:
         """Groups of receivers that the alert no longer reaches, and that were told of it and not of its end."""
@@ -263,7 +279,7 @@ def _notification(
         created_at=now,
         route=group.route,
         group=group.labels,
-        alerts=tuple(named[:_NAMED]),
+        alerts=tuple(briefly(alert, headline=alert is named[0]) for alert in named[:_NAMED]),
         about=min(len(saying.about), _NAMED),
         more=max(0, len(named) - _NAMED),
         thread=None if saying.thread is None else _id_for(saying.thread, address),

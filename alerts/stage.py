@@ -49,7 +49,8 @@ class Collect:
         return Outcome(rejected=rejected)
 
     async def _take(self, spike: Spike) -> None:
-        is_live = self._deliver or abs(_MACHINE.now() - spike.detected_at) <= self._horizon
-        alert_id, is_new = await self._store.alerts.take(spike, LIVE if is_live else REPLAYED, self._keep_firing)
+        now = _MACHINE.now()
+        origin = LIVE if self._deliver or abs(now - spike.detected_at) <= self._horizon else REPLAYED
+        alert_id, is_new = await self._store.alerts.take(spike, origin, self._keep_firing, now=now)
         if is_new:
             log.info("spike_taken", spike=spike.id, state=spike.state, alert=alert_id, key=str(spike.key))

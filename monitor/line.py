@@ -61,28 +61,33 @@ class Line:
         await self.detect.keep()
 
     async def _send_until(self, end: datetime) -> None:
-        """Lets the clock go to each bucket's end by which something is due, and dispatch do it.
+        """Lets the clock go to each bucket's end by which something is due, or may be over, and the stages do it.
 
         Bucket by bucket, as what is due came about: so it is sent at one time whether this process stated it, or one
         that was killed.
         """
         before = None
-        while (due := await self._next_due()) is not None and due != before:
-            moment = max(bucket_start(due) + _BUCKET, self._clock.now())
-            if moment > end:
-                return
+        while (moment := await self._next_moment()) is not None and moment != before and moment <= end:
             self._clock.set(moment)
             await self._tick(moment)  # what has ended by then is not to be told as if it fired
             await self._dispatch.dispatch_once()
-            before = due
+            before = moment
 
     async def _tick(self, moment: datetime) -> None:
         published = self.detect.published
-        await self.detect.tick(moment)
+        await self.detect.tick(moment, complete=True)
         # The first time also for what an earlier process has stated and not told.
         if self.detect.published > published or not self._has_looked:
             await self._alerts.catch_up()
             self._has_looked = True
+
+    async def _next_moment(self) -> datetime | None:
+        """The bucket's end at which something is due, or at which a spike that fires may be over; not before now."""
+        now = self._clock.now()
+        ends = [bucket_start(due) + _BUCKET for due in [await self._next_due()] if due is not None]
+        if (since := await self._store.spikes.firing_since()) is not None:
+            ends.append(bucket_start(max(since, now)) + _BUCKET)
+        return max(now, min(ends)) if ends else None
 
     async def _next_due(self) -> datetime | None:
         moments = [await self._store.groups.next_due(self._origin)]

@@ -12,6 +12,9 @@ from monitor.domain.record import Record, UtcDatetime, fingerprint
 from monitor.domain.spikes import Severity, Spike, StoryEvidence
 from monitor.domain.windows import Key
 
+_SPIKES_SHOWN = 10
+_STORIES_SHOWN = 5
+
 
 class Event(StrEnum):
     """What made a message go out."""
@@ -69,6 +72,17 @@ class Alert(Record):
             for story in spike.stories:
                 found.setdefault(story.story_id, story)
         return found
+
+
+def briefly(alert: Alert, *, headline: bool = False) -> Alert:
+    """As much of an alert as a message shows: its strongest spikes, and of their stories the first.
+
+    `headline`: the message is about it, and tells the mix of all stories of its strongest spike.
+    """
+    spikes = alert.spikes[:_SPIKES_SHOWN]
+    whole = spikes[:1] if headline else ()
+    cut = (spike.model_copy(update={"stories": spike.stories[:_STORIES_SHOWN]}) for spike in spikes[len(whole) :])
+    return alert.model_copy(update={"spikes": (*whole, *cut)})
 
 
 class History(Record):

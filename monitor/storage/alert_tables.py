@@ -77,6 +77,8 @@ alert_group = Table(
     Column("due_at", Utc),
     # When it was looked at last, on the grid that its first alert began.
     Column("flushed_at", Utc),
+    # The settings that its alerts were put into it by.
+    Column("policy", String(32), nullable=False),
     Index(None, "origin", "due_at"),
 )
 

@@ -43,12 +43,16 @@ class Alerts:
         self._database = database
 
     @to_the_end
-    async def take(self, spike: Spike, origin: str, keep_firing: timedelta) -> tuple[str, bool]:
+    async def take(
+        self, spike: Spike, origin: str, keep_firing: timedelta, *, now: datetime | None = None
+    ) -> tuple[str, bool]:
         """Adds a spike to the open alert of its key, or what has become of it; opens an alert where none is open.
 
-        One that ended less than `keep_firing` before the spike goes on. Returns the alert's id, and whether anything
-        was new.
+        One that ended less than `keep_firing` before the spike goes on. Nothing counts as changed after `now`, whatever
+        the clock of who stated it said. Returns the alert's id, and whether anything was new.
         """
+        at = spike.resolved_at or spike.detected_at
+        at = at if now is None else min(at, now)
         async with self._database.write() as connection:
             if connection.dialect.name == "postgresql":  # one copy at a time: the others see what it has opened
                 lock = f"alert {origin} {spike.key}"
@@ -61,13 +65,13 @@ class Alerts:
                     return known.alert_id, False
                 changed = update(t.alert_spike).where(t.alert_spike.c.spike_id == spike.id)
                 await connection.execute(changed.values(body=spike.model_dump(mode="json")))
-                await self._settle(connection, known.alert_id, spike.resolved_at or spike.detected_at)
+                await self._settle(connection, known.alert_id, at)
                 return known.alert_id, True
             alert_id = await self._open(connection, spike, origin, keep_firing)
             await connection.execute(
                 t.alert_spike.insert().values(spike_id=spike.id, alert_id=alert_id, body=spike.model_dump(mode="json"))
             )
-            await self._settle(connection, alert_id, spike.resolved_at or spike.detected_at)
+            await self._settle(connection, alert_id, at)
         return alert_id, True
 
     async def _open(self, connection: AsyncConnection, spike: Spike, origin: str, keep_firing: timedelta) -> str:
@@ -132,27 +136,14 @@ class Alerts:
         lasted = (a.opened_at < end, a.closed_at.is_(None) | (a.closed_at >= start), a.key.is_not(None))
         return await self.rows(select(t.alert).where(a.group_key == origin, *lasted).order_by(a.opened_at, a.id))
 
-    async def unrouted(self, origin: str, *, limit: int = _SOME) -> list[AlertRow]:
-        """Open alerts that have changed since they were put into groups, the oldest change first."""
+    async def unrouted(self, origin: str, until: datetime | None = None, *, limit: int = _SOME) -> list[AlertRow]:
+        """Open alerts that have changed, by `until`, since they were put into groups, the oldest change first."""
         a = t.alert.c
         is_open = (a.group_key == origin, a.closed_at.is_(None), a.key.is_not(None))
         query = select(t.alert).where(*is_open, a.routed.is_(False))
+        if until is not None:
+            query = query.where(a.changed_at <= until)
         return await self.rows(query.order_by(a.changed_at, a.id).limit(limit))
-
-    @to_the_end
-    async def reroute(self, origin: str, term: Term | None = None) -> None:
-        """All open alerts are to be put into groups again: the routes may have changed.
-
-        Raises: LeaseError, if `term` is over.
-        """
-        a = t.alert.c
-        async with self._database.write() as connection:
-            await fence(connection, term)
-            await connection.execute(
-                update(t.alert)
-                .where(a.group_key == origin, a.closed_at.is_(None), a.key.is_not(None))
-                .values(routed=False)
-            )
 
     async def firing(self, origin: str) -> list[AlertRow]:
         """Open alerts."""

@@ -22,7 +22,8 @@ SPENT = (Event.FIRING, Event.UPDATED, Event.REPEATED)
 class Group(NamedTuple):
     """Alerts that a receiver hears of together. `due_at` None: nothing of it is left to tell.
 
-    `flushed_at`: when it was looked at last, on the grid of its first look; None: never.
+    `flushed_at`: when it was looked at last, on the grid of its first look; None: never. `policy` names the settings by
+    which its alerts were put into it.
     """
 
     id: str
@@ -32,6 +33,7 @@ class Group(NamedTuple):
     labels: dict[str, str]
     due_at: datetime | None = None
     flushed_at: datetime | None = None
+    policy: str = ""
 
 
 class Told(NamedTuple):
@@ -167,7 +169,9 @@ class Groups:
                 values = group._asdict()
                 insert = self._database.insert(t.alert_group).values(values)
                 await connection.execute(
-                    insert.on_conflict_do_update(index_elements=["id"], set_={"due_at": group.due_at})
+                    insert.on_conflict_do_update(
+                        index_elements=["id"], set_={"due_at": group.due_at, "policy": group.policy}
+                    )
                 )
                 if group.id in known:
                     mine = (m.group_id == group.id, m.alert_id == alert_id)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.domain.spikes import Spike, StoryEvidence
@@ -29,6 +29,13 @@ class Spikes:
             for kind, key, spike_id in await connection.execute(query):
                 found.setdefault(Key(kind, key), []).append(spike_id)
         return found
+
+    async def firing_since(self) -> datetime | None:
+        """When the first of those that fire was stated; None: none does."""
+        query = select(func.min(t.spike.c.detected_at)).where(t.spike.c.state == "firing")
+        async with self._database.read() as connection:
+            since: datetime | None = await connection.scalar(query)
+        return since
 
     async def get(self, spike_id: str) -> list[Spike]:
         """Those whose id begins like this: one, unless too little of it was given."""

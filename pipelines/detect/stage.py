@@ -107,9 +107,10 @@ class Detect(Led):
         else:
             self.vital.set("ok")
 
-    async def tick(self, now: datetime) -> list[Spike]:
+    async def tick(self, now: datetime, *, complete: bool = False) -> list[Spike]:
         """Looks at all that was fetched before `now` and not looked at yet. Returns the new spikes.
 
+        `complete`: nothing more that was fetched before `now` is to come, so that time may go on to it.
         Raises: StoreError, BusError; then the next tick makes up for it. LeaseError, if another copy acts.
         """
         term = self._term()
@@ -131,7 +132,7 @@ class Detect(Led):
                 if watch.seen - self._kept >= _CHECKPOINT_EVERY:
                     await self.keep()
         with self.vital.step():
-            await self._go_on(watch, now, term)
+            await self._go_on(watch, self._quiet_since(now) if not complete else now, term)
             self._watch = watch
             if self._may_be_unpublished:
                 await self._publish(now)
@@ -144,14 +145,20 @@ class Detect(Led):
             return None
         return await self._store.coverage.observed(since, now, now=now)
 
-    async def _go_on(self, watch: Watch, now: datetime, term: Term | None) -> None:
-        """Lets the time pass in which nothing came, so that episodes end: up to when it had become quiet."""
+    def _quiet_since(self, now: datetime) -> datetime | None:
+        """Up to when nothing more is to come: what was fetched by then has been stored and seen. None: not yet."""
         tick_at = asyncio.get_running_loop().time()
         if self._quiet is None:
             self._quiet = tick_at, now
         if tick_at - self._quiet[0] < _QUIET_S:
-            return
+            return None
         upto, self._quiet = self._quiet[1], (tick_at, now)
+        return upto
+
+    async def _go_on(self, watch: Watch, upto: datetime | None, term: Term | None) -> None:
+        """Lets the time pass in which nothing came, so that episodes end."""
+        if upto is None:
+            return
         self._watch = None
         if resolved := watch.advance(upto):
             await self._store.sightings.save(Looked([], {}, [], resolved), term)

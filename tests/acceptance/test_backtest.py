@@ -12,14 +12,14 @@ import pytest
 from tests.acceptance import archive
 from tests.acceptance.command import LIMIT_S, Workplace, until
 
-CONFIG = '''
+CONFIG = """
 [classifier]
 kind = "lexicon"
 [detect]
 keys = ["all", "topic", "source"]
 [alerts.channels.console]
 kind = "console"
-'''
+"""
 EPISODES = "name,key,start,end,severity\nburst,,2024-05-16T09:00,2024-05-17,severe\nquiet,,2024-05-12,2024-05-13,\n"
 
 

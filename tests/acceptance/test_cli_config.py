@@ -78,7 +78,7 @@ def test_every_mistake_is_told_at_once_with_its_key(tmp_path: Path, monkeypatch:
             "detect.negative_from", "detector.prior_weight", "feeds", "http.concurrency", "http.timeout_s", "log",
         }  # fmt: skip
         assert SECRET not in done.err
-        assert "expected one of: console, email, webhook" in done.err
+        assert "expected one of: apprise, console, email, webhook" in done.err
     assert not (tmp_path / "data").exists()
 
 

@@ -110,7 +110,6 @@ async def test_nothing_is_written_under_a_term_that_is_over(store: Store) -> Non
     for write in (
         store.sightings.save(Looked([], {}, [later], [(spike.key, NOW + timedelta(hours=1))]), old),
         store.sightings.save_checkpoint("detect", Checkpoint("1", 1, b""), old),
-        store.alerts.reroute(LIVE, old),
         store.alerts.adopt(KEEP, old),
         store.groups.route(row, [], NOW, old),
         store.groups.write(group._replace(due_at=None), members, judged, [message], NOW, NOW + KEEP, old),

@@ -155,7 +155,7 @@ async def test_restarts_change_nothing_of_what_is_told(steps: list[Step], store:
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize(
     ("table", "step"),
-    [("alerts", "reroute"), ("groups", "route"), ("groups", "write"), ("deliveries", "to_send"), ("deliveries", "log")],
+    [("groups", "route"), ("groups", "write"), ("deliveries", "to_send"), ("deliveries", "log")],
 )
 async def test_a_process_that_dies_at_any_step_tells_everything_under_the_same_ids(
     table: str, step: str, after: bool, store: Store, clock: ManualClock, monkeypatch: pytest.MonkeyPatch

@@ -27,6 +27,7 @@ def upgrade() -> None:
         sa.Column("labels", sa.JSON(), nullable=False),
         sa.Column("due_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("flushed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("policy", sa.String(length=32), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_alert_group")),
     )
     op.create_index(op.f("ix_alert_group_origin_due_at"), "alert_group", ["origin", "due_at"], unique=False)
