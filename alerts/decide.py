@@ -114,7 +114,8 @@ def decide(group: Group, candidates: Sequence[Candidate], given: Circumstances) 
         ]
         for alert in beside:  # the message names it, so its repetition waits as well
             before = judged[alert.id]
-            judged[alert.id] = before._replace(told=before.told and before.told._replace(at=given.now))
+            at = _looked_at(group, given.now, given.target)
+            judged[alert.id] = before._replace(told=before.told and before.told._replace(at=at))
         sayings.append(_say(group, event, news, beside, given, judged))
     return Decision(list(judged.values()), sayings, _again_at(candidates, judged, given))
 
@@ -145,12 +146,18 @@ def flushed(group: Group, decision: Decision, now: datetime, target: Target) -> 
     if all(one.done for one in decision.judged):
         return group._replace(due_at=None, flushed_at=None)
     interval = max(target.group_interval_s, 1.0)
-    last = group.due_at or now
-    last += timedelta(seconds=interval * max(0, (now - last).total_seconds() // interval))
+    last = _looked_at(group, now, target)
     if decision.again_at is None:
         return group._replace(due_at=None, flushed_at=last)
     steps = max(1, math.ceil((decision.again_at - last).total_seconds() / interval))
     return group._replace(due_at=last + timedelta(seconds=interval * steps), flushed_at=last)
+
+
+def _looked_at(group: Group, now: datetime, target: Target) -> datetime:
+    """The point of the group's grid that a look counts for: a poll comes a moment later."""
+    due = group.due_at or now
+    interval = max(target.group_interval_s, 1.0)
+    return due + timedelta(seconds=interval * max(0, (now - due).total_seconds() // interval))
 
 
 def _consider(candidate: Candidate, given: Circumstances) -> Judged | Wish:
@@ -243,7 +250,9 @@ def _say(
         before = by_id[alert.id].told
         # What fires again after its end begins anew; a message about it belongs to a new thread.
         begun = id_ if before is None or before.resolved else before.thread
-        told = Told(given.now, alert.severity, _evidence(alert), event is Event.RESOLVED, begun)
+        # By the grid: a repetition is then due on it, and not an interval later for the moment that a poll took.
+        at = _looked_at(group, given.now, given.target)
+        told = Told(at, alert.severity, _evidence(alert), event is Event.RESOLVED, begun)
         judged[alert.id] = Judged(alert.id, Verdict.SENT, str(event), told, done=told.resolved)
     first = judged[about[0].id].told
     thread = None if first is None or first.thread == id_ else first.thread

@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 _HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
 _MOST_KEYS = 40
-_MOST_ENTRIES = 40
+_MOST_ENTRIES = 200
 _ALL_ROWS = 1_000_000
 
 
