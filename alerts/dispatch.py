@@ -24,6 +24,7 @@ log = structlog.get_logger(__name__)
 _POLL_S = 0.5
 # One answer must not silence a channel for longer than this.
 _MOST_PATIENCE_S = 3600.0
+_LOOK_FOR_CHANNEL = timedelta(minutes=5)
 
 
 class Dispatch(Led):
@@ -128,7 +129,7 @@ class Dispatch(Led):
             log.warning("delivery_not_logged", channel=name, error=str(error))
         else:
             self._troubles.pop(name, None)
-            if reason is not None:
+            if reason is not None and await self._store.deliveries.are_pending(name):
                 self._troubles[name] = str(reason)
         finally:
             del self._sending[name]
@@ -208,18 +209,22 @@ class Dispatch(Led):
                     reason=after.reason, detail=after.detail, next_attempt_at=after.next_attempt_at,
                     given_up=after.state == "failed",
                 )  # fmt: skip
-            else:  # put off, as the other side asked for
-                failure = failure or Reason.RATE_LIMITED
+            else:  # put off: the other side asked for it, or there is none
+                failure = failure or after.reason or Reason.RATE_LIMITED
         return failure
 
     async def _attempt(self, name: str, delivery: Delivery, term: Term | None) -> Delivery:
         now = self._clock.now()
-        channel = self._channels.get(name)
-        if channel is None:
-            gone = DeliveryError(Reason.INVALID, "this channel is not in the configuration any more")
-            return retry.failed(delivery, gone, now)
         if now >= delivery.expires_at:
             return retry.expired(delivery)
+        channel = self._channels.get(name)
+        if channel is None:  # perhaps for a moment: a slip in the file, or somebody at work on the other side
+            missing = "disabled" if name in self.policy.settings.channels else "not in the configuration"
+            return delivery._replace(
+                next_attempt_at=min(now + _LOOK_FOR_CHANNEL, delivery.expires_at),
+                reason=Reason.UNREACHABLE,
+                detail=f"the channel {name} is {missing}; it waits for it until it expires",
+            )
         if (left_alone := await self._left_alone(name, delivery)) is not None:
             return left_alone
         try:

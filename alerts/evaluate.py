@@ -1,7 +1,7 @@
 """Puts alerts into the groups of their routes, and looks at the groups that are due; all of it is in the tables."""
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -127,7 +127,7 @@ class Evaluation:
             return 0
         due.sort(key=lambda one: (_news(one[1]), one[0].due_at or now, one[0].id))
         silences = await self._store.silences.active(now)
-        firing = self._firing(await self._store.alerts.firing(self._origin), now)
+        firing = await self._firing(now)
         past = _Told(self._store, self._origin, now, timedelta(hours=self.policy.settings.story_memory_h))
         count = 0
         for group, members in due:
@@ -161,13 +161,14 @@ class Evaluation:
         leads_here = any(one.path == target.path for one in self.policy.routes.match(alert.labels))
         return Candidate(alert, member.row.acked_by, member.verdict, member.detail, member.told, leads_here)
 
-    def _firing(self, rows: Iterable[AlertRow], now: datetime) -> list[tuple[str, Mapping[str, str]]]:
+    async def _firing(self, now: datetime) -> list[tuple[str, Mapping[str, str]]]:
+        """What may keep others quiet: not what is told to nobody, else nobody would hear of either."""
+        untellable = await self._store.groups.untellable(self._origin)
         firing: list[tuple[str, Mapping[str, str]]] = []
-        for row in rows:
+        for row in await self._store.alerts.firing(self._origin):
             over_at = ends_at(row.alert, self.policy.settings)
-            # What is too weak to be told must not keep others from being told.
             is_told = row.alert.severity.rank >= self.policy.settings.min_severity.rank
-            if is_told and (over_at is None or over_at > now):
+            if is_told and row.alert.id not in untellable and (over_at is None or over_at > now):
                 firing.append((row.alert.id, self.policy.label(row.alert).labels))
         return firing
 

@@ -35,6 +35,9 @@ DEFAULT_RECEIVER = "default"
 ALL_LABELS = "..."
 """In `group_by`: every label, so that each alert is a group of its own."""
 
+_DEEPEST = 50
+"""Levels of routes; nobody reads a deeper tree."""
+
 _Wait = Annotated[float, Field(ge=0, le=31_622_400)]
 _Hours = Annotated[float, Field(gt=0, le=87_840)]
 _Name = Annotated[str, Field(min_length=1, max_length=200)]
@@ -288,6 +291,8 @@ class AlertSettings(_Table):
                     yield ("labels", index, "set", label), "every alert has this label already; expected another name"
         known = {*self.receivers, *self.channels, *([] if self.route.receiver else [DEFAULT_RECEIVER])}
         for key, route in _walk(self.route, ("route",)):
+            if len(key) == 1 + 2 * _DEEPEST and route.routes:
+                yield (*key, "routes"), f"below the {_DEEPEST}th level; expected a flatter tree"
             if route.receiver is not None and route.receiver not in known:
                 yield (*key, "receiver"), _unknown("receiver", route.receiver, known)
             for field in ("mute_time_intervals", "active_time_intervals"):

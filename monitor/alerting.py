@@ -140,6 +140,9 @@ class Reload:
             await self._swap(settings)
         except MonitorError as error:
             log.error("reload_refused", error=str(error))  # noqa: TRY400  # somebody's mistake: its trace says nothing
+        except Exception:
+            # Top of a task: whatever a file does to what reads it, the daemon goes on with what it has.
+            log.exception("reload_refused", error="the settings could not be taken over; this is a bug")
         finally:
             self._manager.tell("READY=1")
 

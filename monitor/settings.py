@@ -365,6 +365,8 @@ def load(path: Path) -> Settings:
         found.extend(_explain(error))
     except (OSError, ValueError) as error:
         found.append(Mistake("config.toml", str(error)))
+    except RecursionError:
+        found.append(Mistake("config.toml", "tables in tables, too deep to be read; expected fewer levels"))
     finally:
         _mistakes.reset(mistakes_token)
         _toml_file.reset(file_token)

@@ -78,6 +78,12 @@ class Deliveries:
             found: datetime | None = await connection.scalar(query)
         return found
 
+    async def are_pending(self, channel: str) -> bool:
+        """Whether any of a channel waits for its next attempt."""
+        query = select(t.delivery.c.id).where(t.delivery.c.state == "pending", t.delivery.c.channel == channel)
+        async with self._database.read() as connection:
+            return await connection.scalar(query.limit(1)) is not None
+
     @to_the_end
     async def log(self, delivery: Delivery, term: Term | None = None) -> None:
         """Writes down how far a delivery has come.

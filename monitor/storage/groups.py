@@ -19,6 +19,9 @@ SPENT = (Event.FIRING, Event.UPDATED, Event.REPEATED)
 """The events whose messages count against a receiver's budget."""
 
 
+_HOPELESS = (Verdict.SAME_STORIES, Verdict.STALE, Verdict.NO_RECEIVER, Verdict.BELOW_SEVERITY, Verdict.ENDED_UNTOLD)
+
+
 class Group(NamedTuple):
     """Alerts that a receiver hears of together. `due_at` None: nothing of it is left to tell.
 
@@ -312,6 +315,16 @@ class Groups:
         mine = (msg.receiver == receiver, msg.origin == origin, msg.created_at > since, msg.event.in_(SPENT))
         async with self._database.read() as connection:
             return await connection.scalar(select(func.count()).select_from(t.message).where(*mine)) or 0
+
+    async def untellable(self, origin: str) -> set[str]:
+        """Ids of open alerts that no receiver was told of, nor will be as things stand."""
+        a, m = t.alert.c, t.alert_member.c
+        hopeful = m.told_at.is_not(None) | m.verdict.not_in([str(verdict) for verdict in _HOPELESS])
+        mine = (a.group_key == origin, a.closed_at.is_(None), a.key.is_not(None))
+        query = select(m.alert_id).join(t.alert, a.id == m.alert_id).where(*mine)
+        async with self._database.read() as connection:
+            known = set((await connection.execute(query)).scalars())
+            return known - set((await connection.execute(query.where(hopeful))).scalars())
 
     async def standings(self, alert_id: str) -> list[Standing]:
         """How an alert stands with each receiver."""

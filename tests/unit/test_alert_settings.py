@@ -271,3 +271,20 @@ def test_which_keys_stand_in_a_digest(keys: tuple[str, ...], watched: list[bool]
     found: list[Any] = [ALL, Key("topic", "Financials"), Key("entity", "Delmar: Steel")]
     assert [receiver.watches(key) for key in found] == watched
     assert (receiver.digest_time.hour, receiver.digest_time.minute) == (7, 30)
+
+
+@pytest.mark.parametrize(("levels", "told"), [(50, False), (51, True)])
+def test_a_tree_that_nobody_could_read_is_refused(tmp_path: Path, levels: int, told: bool) -> None:
+    tree: dict[str, Any] = {}
+    for _ in range(levels):
+        tree = {"routes": [tree]}
+    if not told:
+        assert AlertSettings.model_validate({"route": tree}).route.routes
+        return
+    with pytest.raises(ValidationError, match="flatter"):
+        AlertSettings.model_validate({"route": tree})
+
+
+def test_tables_too_deep_to_be_read_are_a_mistake_like_others(tmp_path: Path) -> None:
+    path = write(tmp_path, "[alerts.route]\nroutes = " + "[{ routes = " * 400 + "[]" + " }]" * 400 + "\n")
+    assert any("too deep" in why or "flatter" in why for why in mistakes(path).values())

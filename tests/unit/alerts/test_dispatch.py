@@ -215,16 +215,40 @@ async def test_what_expired_while_nobody_was_there_is_not_sent(chain: Chain, sto
     assert delivery.notification.id not in {told.id for told in chain.desk.accepted}
 
 
-async def test_a_channel_taken_out_of_the_configuration_gets_nothing(chain: Chain, store: Store) -> None:
+@pytest.mark.parametrize("what", ["disabled", "gone"])
+async def test_what_waits_for_a_channel_that_is_away_is_sent_once_it_is_back(
+    chain: Chain, store: Store, what: str
+) -> None:
     chain.desk.script.append(TIMEOUT)
     await _told(chain)
     await chain.dispatch.dispatch_once()
-    inbox = chain.inboxes.pop("desk")
-    chain.settings = make_settings(())
+    settings, inboxes = chain.settings, chain.inboxes
+    chain.settings = make_settings(("desk",) if what == "disabled" else ())
+    chain.inboxes = {}
     chain.restart()
     await _later(chain, 6)
-    assert await _states(store) == [("failed", 1 + 1, Reason.INVALID)]
-    assert inbox.attempts == 1
+    (delivery,) = await store.deliveries.latest(limit=9)
+    assert (delivery.state, delivery.attempts) == ("pending", 1)
+    assert ("disabled" in (delivery.detail or "")) == (what == "disabled")
+    chain.settings, chain.inboxes = settings, inboxes
+    chain.restart()
+    await _later(chain, 301)
+    assert await _states(store) == [("delivered", 2, None)]
+
+
+async def test_what_waits_for_a_channel_that_stays_away_expires_and_says_so(chain: Chain, store: Store) -> None:
+    chain.desk.script.append(TIMEOUT)
+    await _told(chain)
+    await chain.dispatch.dispatch_once()
+    chain.inboxes = {}
+    chain.restart()
+    await _later(chain, 6)
+    (delivery,) = await store.deliveries.latest(limit=9)
+    chain.clock.set(delivery.expires_at)
+    await chain.dispatch.dispatch_once()
+    (delivery,) = await store.deliveries.latest(limit=9)
+    assert (delivery.state, delivery.attempts) == ("failed", 1)
+    assert "the channel desk" in (delivery.detail or "")
 
 
 async def test_a_reload_in_the_middle_of_an_attempt_waits_for_it(store: Store, clock: ManualClock) -> None:

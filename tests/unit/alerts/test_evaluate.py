@@ -258,6 +258,20 @@ async def test_what_is_too_weak_to_be_told_keeps_nothing_quiet(store: Store, clo
     assert await chain.verdicts(ALL) == [Verdict.WAITING, Verdict.BELOW_SEVERITY]
 
 
+async def test_what_is_told_to_nobody_for_its_stories_are_known_keeps_nothing_quiet(
+    store: Store, clock: ManualClock
+) -> None:
+    chain = Chain(store, clock, make_settings())
+    titles = ["One", "Two", "Three"]
+    await chain.fire(CHIPS, titles=titles)
+    await chain.wait(minutes=2)
+    await chain.fire(ALL, Severity.CRITICAL, titles=titles)
+    await chain.fire(BANKS)
+    await chain.wait(minutes=20)
+    assert await chain.verdicts(ALL) == [Verdict.WAITING, Verdict.SAME_STORIES]
+    assert chain.desk.about == [["Chips Ltd"], ["Financials"]]
+
+
 async def test_a_silenced_alert_is_told_once_the_silence_is_over(chain: Chain) -> None:
     await chain.silence('kind="topic"', 'severity=~"severe|warning"', minutes=60)
     spike = await chain.fire(BANKS)
