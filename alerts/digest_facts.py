@@ -74,20 +74,45 @@ def digest_message(notification: Notification, links: Links | None) -> DigestMes
 
 def _digest_summary(digest: Digest) -> str:
     time = f"in the {words.period(digest.end - digest.start)} until {words.minute(digest.end)}"
+    deaf, caveat = _caveat(digest)
     if digest.entries:
         told = sum(entry.verdict is Verdict.SENT for entry in digest.entries)
         said = f"{words.counted('alert', len(digest.entries))} {time}, {told} of them told"
+    elif deaf:
+        said = f"No alerts {time}, but {caveat}"
+        caveat = None
     else:
         said = f"Nothing happened {time}: no alerts"
     everything = next((watched for watched in digest.keys if watched.key.kind == "all"), None)
-    if everything is None:
-        return said
-    said = (
-        f"{said}; {everything.negative} negative {words.plural('story', everything.negative)} of {everything.stories}"
-    )
-    if everything.observed is not None and everything.observed < HEARD_ENOUGH:
-        return f"{said}; only {everything.observed:.0%} of the sources' time was heard"
-    return said
+    if everything is not None:
+        negative = words.plural("story", everything.negative)
+        said = f"{said}; {everything.negative} negative {negative} of {everything.stories}"
+    return said if caveat is None else f"{said}; {caveat}"
+
+
+def _caveat(digest: Digest) -> tuple[bool, str | None]:
+    """Whether quiet means nothing, for nothing was heard or nobody knows; and what to say of how much was heard.
+
+    Judged by all news, or where a digest leaves that out by the watched key of which the least was heard.
+    """
+    watched = [one for one in digest.keys if one.key.kind == "all"] or digest.keys
+    least = min(watched, key=_heard, default=None)
+    share = None if least is None else least.observed
+    if share is not None and share >= HEARD_ENOUGH:
+        return False, None
+    were, any_source, time = "the sources were", "any source", "the sources' time"
+    if least is not None and least.key.kind == "source":
+        name = isolate(key_name(least.key))
+        were, any_source, time = f"{name} was", name, f"the time of {name}"
+    if share is None:
+        return True, f"it is not known whether {were} heard"
+    return share == 0, f"only {share:.0%} of {time} was heard" if share else f"nothing was heard of {any_source}"
+
+
+def _heard(watched: WatchedKey) -> tuple[float, bool, bool]:
+    """Orders keys: those too little heard, then those of which it is not known, then the others."""
+    is_known = watched.observed is not None
+    return HEARD_ENOUGH if watched.observed is None else watched.observed, is_known, watched.key.kind == "source"
 
 
 def _watched_facts(watched: WatchedKey) -> WatchedFacts:

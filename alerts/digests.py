@@ -58,7 +58,8 @@ class Digests:
 
     async def _write(self, name: str, receiver: Receiver, due: datetime, now: datetime, term: Term | None) -> bool:
         digest = await self._digest(name, receiver, due_before(receiver, due), due)
-        is_quiet = not digest.entries and not any(row.negative for row in digest.keys)
+        # Silence of the sources is no quiet.
+        is_quiet = not digest.entries and not any(row.negative or row.observed == 0 for row in digest.keys)
         addresses = [] if is_quiet and not receiver.digest_when_quiet else self._policy.addresses(name)
         notifications = [_notification(name, digest, address, now) for address in addresses]
         expires_at = now + timedelta(hours=self._policy.settings.expire_h)

@@ -19,6 +19,7 @@ from monitor.domain.alerts import Notification
 from monitor.errors import DeliveryError, FetchError, Reason
 
 SECRET_PREFIX = "whsec_"  # noqa: S105  the prefix tells what kind of secret follows
+_PRIVATE = "private addresses are refused unless alerts.allow_private_addresses is set"
 
 
 class Config(ChannelConfig):
@@ -122,7 +123,9 @@ class Webhook:
             ):
                 return self._judge(response)  # the status says it all: the answer's body is never read
         except FetchError as error:
-            return DeliveryError(error.reason, "the request was refused", retry_after_s=error.retry_after_s)
+            # The client's own words may name the URL, and its own remedy is the one for feeds.
+            detail = _PRIVATE if error.reason is Reason.REFUSED_ADDRESS else "the request was refused"
+            return DeliveryError(error.reason, detail, retry_after_s=error.retry_after_s)
         except (TimeoutError, httpx.TimeoutException):
             return DeliveryError(Reason.TIMEOUT, f"no answer within {self._config.timeout_s:g} s")
         except (httpx.NetworkError, httpx.ProxyError) as error:

@@ -5,8 +5,7 @@ Source: the matchers of Prometheus Alertmanager, with UTF-8 names.
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, cast, get_args
 
 import re2
@@ -34,6 +33,8 @@ class Matcher:
     name: str
     op: Op
     value: str
+    # Kept here, not in a cache of some size: silences come by the thousand, and each is asked about every alert.
+    _expression: Any = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -41,7 +42,7 @@ class Matcher:
         if self.op not in get_args(Op):
             raise ValueError(f"unknown operator {self.op!r}; expected one of: {', '.join(get_args(Op))}")
         if self.op in ("=~", "!~"):
-            _compiled(self.value)
+            object.__setattr__(self, "_expression", _compiled(self.value))
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         found = labels.get(self.name, "")
@@ -49,7 +50,7 @@ class Matcher:
             return (found == self.value) is (self.op == "=")
         # RE2 reads UTF-8; half a surrogate pair, which a feed may contain, has no form in it.
         text = found.encode("utf-8", "replace").decode()
-        return (_compiled(self.value).fullmatch(text) is not None) is (self.op == "=~")
+        return (self._expression.fullmatch(text) is not None) is (self.op == "=~")
 
     def __str__(self) -> str:
         name = self.name if re.fullmatch(_BARE, self.name) else _quote(self.name)
@@ -88,7 +89,6 @@ MatcherText = Annotated[Matcher, PlainValidator(_read), PlainSerializer(str, ret
 """A matcher in the configuration, where it is text."""
 
 
-@lru_cache(maxsize=4096)
 def _compiled(pattern: str) -> Any:
     options = re2.Options()
     options.log_errors = False  # or RE2 writes them to standard error as well

@@ -28,6 +28,7 @@ class Silences:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._parsed: dict[str, tuple[Matcher, ...]] = {}
 
     @to_the_end
     async def add(
@@ -51,7 +52,11 @@ class Silences:
 
     async def active(self, now: datetime) -> list[Silence]:
         """Those that hold now."""
-        return await self._where(t.silence.c.starts_at <= now, t.silence.c.ends_at > now)
+        silences = await self._where(t.silence.c.starts_at <= now, t.silence.c.ends_at > now)
+        # They are asked for at every look, and to read their matchers costs more than all the rest. An id stands for
+        # the same matchers for ever; those that hold no more are forgotten.
+        self._parsed = {silence.id: silence.matchers for silence in silences}
+        return silences
 
     async def all(self, *, since: datetime | None = None) -> list[Silence]:
         """Those that end after `since`, or all, in the order of their ends."""
@@ -71,8 +76,8 @@ class Silences:
     async def _where(self, *conditions: Any) -> list[Silence]:
         query = select(t.silence).where(*conditions).order_by(t.silence.c.ends_at, t.silence.c.id)
         async with self._database.read() as connection:
-            return [_silence(row) for row in await connection.execute(query)]
+            return [self._silence(row) for row in await connection.execute(query)]
 
-
-def _silence(row: Row[Any]) -> Silence:
-    return Silence(**{**row._mapping, "matchers": tuple(parse(text) for text in row.matchers)})
+    def _silence(self, row: Row[Any]) -> Silence:
+        matchers = self._parsed.get(row.id) or tuple(parse(text) for text in row.matchers)
+        return Silence(**{**row._mapping, "matchers": matchers})

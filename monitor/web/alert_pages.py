@@ -168,18 +168,33 @@ class AlertPages:
         # Of one minute, two presses of the button make one silence, whichever copy of this program they reach.
         starts_at = now.replace(second=0, microsecond=0)
         wanted = Silence("", _matchers(row.alert.key), starts_at, starts_at + length, opened.recipient, comment, now)
-        silence = next((one for one in await self._store.silences.active(now) if _is_same(one, wanted)), None)
-        if silence is None:
-            silence = await self._store.silences.add(
+        silence = await self._longest(wanted, now)
+        is_new = silence is None or wanted.ends_at > silence.ends_at + _SAME_PRESS
+        if silence is None or is_new:
+            added = await self._store.silences.add(
                 wanted.matchers, wanted.starts_at, wanted.ends_at, author=wanted.author, comment=comment, now=now
             )
-            log.info("alert_silenced", alert=opened.alert_id, silence=silence.id, until=silence.ends_at.isoformat())
+            log.info("alert_silenced", alert=opened.alert_id, silence=added.id, until=added.ends_at.isoformat())
+            silence = await self._longest(wanted, now, alone=True) or added
         what = " and ".join(str(matcher) for matcher in silence.matchers)
         done = (
-            f"Silenced until {words.minute(silence.ends_at)}: all alerts with {what}."
+            f"Silenced{'' if is_new else ' already'} until {words.minute(silence.ends_at)}: all alerts with {what}."
             f" To end it sooner: monitor silences expire {silence.id}"
         )
         return await self._page(opened, row, now, done=done)
+
+    async def _longest(self, wanted: Silence, now: datetime, *, alone: bool = False) -> Silence | None:
+        """The silence that holds the longest of those of the same alerts by the same author.
+
+        `alone`: the others end. Whoever holds a link can press its button any number of times, with any comments; of
+        presses at the same moment, in whichever copies of this program, all choose the same one to stay.
+        """
+        held = [one for one in await self._store.silences.active(now) if _is_same(one, wanted)]
+        longest = max(held, key=lambda one: (one.ends_at, one.id), default=None)
+        for one in held if alone else ():
+            if one is not longest:
+                await self._store.silences.expire(one.id, now)
+        return longest
 
     async def _find(self, opened: Opened) -> AlertRow | None:
         found = await self._store.alerts.get(opened.alert_id)
@@ -225,12 +240,8 @@ def _matchers(key: Key) -> tuple[Matcher, ...]:
 
 
 def _is_same(silence: Silence, wanted: Silence) -> bool:
-    """Whether somebody who has just asked for the one has asked for the other."""
-    return (
-        set(silence.matchers) == set(wanted.matchers)
-        and (silence.author, silence.comment) == (wanted.author, wanted.comment)
-        and silence.ends_at <= wanted.ends_at <= silence.ends_at + _SAME_PRESS
-    )
+    """Whether both are of the same alerts and by the same author, whatever they say and however long they last."""
+    return silence.author == wanted.author and set(silence.matchers) == set(wanted.matchers)
 
 
 def _gone(opened: Opened) -> Response:

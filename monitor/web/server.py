@@ -6,9 +6,11 @@ import errno
 import socket
 from collections.abc import Iterator
 
+import h11
 import structlog
 import uvicorn
 from starlette.applications import Starlette
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from monitor.errors import ConfigError, Mistake
 from monitor.stage import Vital
@@ -18,6 +20,7 @@ log = structlog.get_logger(__name__)
 
 _MOST_AT_ONCE = 100
 _LET_FINISH_S = 5
+REQUEST_S = 10.0
 
 
 def listen(settings: WebSettings) -> socket.socket:
@@ -40,6 +43,46 @@ def listen(settings: WebSettings) -> socket.socket:
         raise ConfigError("config.toml", [mistake]) from error
 
 
+class _Protocol(H11Protocol):
+    """A connection that ends if it does not send a whole request in time.
+
+    uvicorn waits for one for ever, and as many as begin one and go no further would hold everyone else out. The time
+    runs from the connection's start, and from the end of each answer.
+    """
+
+    request_s = REQUEST_S
+    _limit: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop()
+        super().connection_lost(exc)
+
+    def _watch(self) -> None:
+        is_whole = self.conn.their_state not in (h11.IDLE, h11.SEND_BODY)
+        if is_whole or self.transport.is_closing():
+            self._stop()
+        elif self._limit is None:
+            # Not closed, which would wait for an answer to be read that perhaps nobody reads.
+            self._limit = self.loop.call_later(self.request_s, self.transport.abort)
+
+    def _stop(self) -> None:
+        if self._limit is not None:
+            self._limit.cancel()
+            self._limit = None
+
+
 class _Server(uvicorn.Server):
     """Leaves signals to the daemon, which drains its parts in order."""
 
@@ -51,18 +94,21 @@ class _Server(uvicorn.Server):
 class Web:
     """Serves a site on a listening socket, which is its own from then on.
 
-    Any number of copies may serve the same tables.
+    Any number of copies may serve the same tables. `request_s`: a connection that has not sent its whole request within
+    so many seconds is ended.
     """
 
     name = "web"
 
-    def __init__(self, site: Starlette, listening: socket.socket, vital: Vital) -> None:
+    def __init__(
+        self, site: Starlette, listening: socket.socket, vital: Vital, *, request_s: float = REQUEST_S
+    ) -> None:
         self.vital = vital
         self._socket = listening
         self._server = _Server(
             uvicorn.Config(
                 site,
-                http="h11",
+                http=type("Protocol", (_Protocol,), {"request_s": request_s}),
                 ws="none",
                 lifespan="off",
                 log_config=None,

@@ -152,6 +152,8 @@ async def test_a_private_address_is_sent_nothing(deps: Deps, endpoint: Endpoint)
     async with client(allow_private_addresses=False, user_agent="news-monitor/test") as guarded:
         failure = await failure_of(config_at("webhook", endpoint.port), deps._replace(http=guarded))
     assert failure.reason is Reason.REFUSED_ADDRESS
+    assert "private addresses are refused unless alerts.allow_private_addresses is set" in str(failure)
+    assert not any(part in str(failure) for part in ("127.0.0.1", str(endpoint.port), SECRET, "http."))
     assert not endpoint.requests
 
 
@@ -168,3 +170,4 @@ async def test_an_address_refused_by_the_client_is_refused_for_good(deps: Deps) 
     async with httpx.AsyncClient(transport=httpx.MockTransport(guard)) as http:
         failure = await failure_of(example("webhook"), deps._replace(http=http))
     assert failure.reason is Reason.REFUSED_ADDRESS
+    assert "hooks.example.com" not in str(failure)

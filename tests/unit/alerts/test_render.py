@@ -393,6 +393,52 @@ def test_a_quiet_digest_says_so_and_how_much_was_heard() -> None:
     assert "no alerts; 1 negative story of 3; only 31% of the sources' time was heard." in said
 
 
+WIRE, BANK = Key("source", "Wire"), Key("entity", "Bank")
+
+
+@pytest.mark.parametrize(
+    ("heard", "expected"),
+    [
+        ({ALL: 1.0}, "Nothing happened {time}: no alerts; 0 negative stories of 0."),
+        ({ALL: 0.0}, "No alerts {time}, but nothing was heard of any source; 0 negative stories of 0."),
+        ({ALL: None}, "No alerts {time}, but it is not known whether the sources were heard; 0 negative stories of 0."),
+        ({}, "No alerts {time}, but it is not known whether the sources were heard."),
+        # All news decides where it is watched, else the key of which the least was heard.
+        ({ALL: 1.0, WIRE: 0.0}, "Nothing happened {time}: no alerts; 0 negative stories of 0."),
+        ({BANK: 0.95, WIRE: 1.0}, "Nothing happened {time}: no alerts."),
+        ({BANK: 0.31, WIRE: 0.5}, "Nothing happened {time}: no alerts; only 31% of the sources' time was heard."),
+        (
+            {BANK: 0.95, WIRE: 0.5},
+            "Nothing happened {time}: no alerts; only 50% of the time of Wire was heard.",
+        ),
+        ({BANK: 0.95, WIRE: 0.0}, "No alerts {time}, but nothing was heard of Wire."),
+        ({BANK: 0.95, WIRE: None}, "No alerts {time}, but it is not known whether Wire was heard."),
+        ({BANK: None, WIRE: None}, "No alerts {time}, but it is not known whether the sources were heard."),
+        ({BANK: None, WIRE: 0.0}, "No alerts {time}, but nothing was heard of Wire."),
+    ],
+)
+def test_a_digest_that_heard_too_little_does_not_say_all_was_quiet(
+    heard: dict[Key, float | None], expected: str
+) -> None:
+    keys = tuple(WatchedKey(key=key, stories=0, negative=0, before=0, observed=share) for key, share in heard.items())
+    digest = Digest(start=NOW - timedelta(hours=1), end=NOW, keys=keys, entries=())
+    said = RENDER.text(make_notification(event=Event.DIGEST, alerts=(), digest=digest))
+    assert said.splitlines()[0] == expected.format(time="in the 60 min until 2026-03-04 11:00 UTC")
+
+
+@pytest.mark.parametrize(
+    ("share", "caveat"),
+    [(0.0, "nothing was heard of any source"), (None, "it is not known whether the sources were heard")],
+)
+def test_a_digest_of_alerts_says_too_that_little_was_heard(share: float | None, caveat: str) -> None:
+    digest = mails.digest().digest
+    assert digest is not None
+    deaf = digest.model_copy(update={"keys": (digest.keys[0].model_copy(update={"observed": share}),)})
+    said = LINKED.text(mails.digest().model_copy(update={"digest": deaf})).splitlines()[0]
+    assert said.startswith("3 alerts in the 24 h until ")
+    assert said.endswith(f"; 212 negative stories of 1240; {caveat}.")
+
+
 def test_a_share_of_nothing_is_not_told() -> None:
     unknown = WatchedKey(key=ALL, stories=0, negative=0, before=0)
     digest = Digest(start=NOW - timedelta(hours=1), end=NOW, keys=(unknown,), entries=())

@@ -1,8 +1,10 @@
 """Matchers: as Alertmanager writes and means them."""
 
+import copy
 import time
 
 import pytest
+import re2
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
@@ -131,6 +133,24 @@ def test_no_expression_can_hang_the_process() -> None:
     started = time.process_time()
     assert not matcher.matches({"a": "x" * 100_000})
     assert time.process_time() - started < 5
+
+
+def test_an_expression_is_compiled_once_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    matchers = [Matcher("a", "=~", f"x{n}|y") for n in range(5_000)]
+
+    def again(*_: object) -> None:
+        raise AssertionError("compiled again")
+
+    monkeypatch.setattr(re2, "compile", again)
+    assert all_match(matchers, {"a": "y"})
+    assert not any(matcher.matches({"a": "z"}) for matcher in matchers)
+
+
+def test_what_is_compiled_is_no_part_of_what_it_is() -> None:
+    one, other = Matcher("a", "=~", "x+"), parse("a=~x+")
+    assert (one, hash(one), repr(one)) == (other, hash(other), "Matcher(name='a', op='=~', value='x+')")
+    assert copy.deepcopy(one).matches({"a": "xx"})
+    assert sorted([Matcher("b", "=~", "x"), one]) == [one, Matcher("b", "=~", "x")]
 
 
 def test_in_the_configuration_it_is_text() -> None:

@@ -1,6 +1,7 @@
 """Links in messages lead to pages that show an alert, and act only at the press of their button."""
 
 import asyncio
+import contextlib
 import errno
 import re
 import signal
@@ -18,7 +19,7 @@ from alerts.labels import Labels
 from alerts.links import Links
 from monitor.alert_settings import AlertSettings
 from monitor.clock import ManualClock
-from monitor.domain.matchers import all_match
+from monitor.domain.matchers import Matcher, all_match
 from monitor.domain.spikes import Severity
 from monitor.domain.windows import Key
 from monitor.errors import ConfigError, Reason, StoreError
@@ -161,10 +162,34 @@ async def test_the_form_silences_alerts_of_the_key_and_no_others(stand: Stand) -
 
 
 async def test_it_lasts_as_long_as_was_chosen(stand: Stand) -> None:
-    for given in ("1h", "4h", "1d", "1w"):
+    for given, hours in {"1h": 1, "4h": 4, "1d": 24, "1w": 168}.items():
         assert (await stand.post("silence", **{"for": given})).status_code == 200
-    lasts = [silence.ends_at - NOW for silence in await stand.store.silences.active(NOW)]
-    assert lasts == [HOUR, 4 * HOUR, 24 * HOUR, 168 * HOUR]
+        # The longer one takes the place of the one before.
+        assert [one.ends_at - NOW for one in await stand.store.silences.active(NOW)] == [hours * HOUR]
+
+
+async def test_one_link_holds_one_silence_whatever_it_is_sent(stand: Stand) -> None:
+    for turn in range(3):
+        for given in ("1h", "4h"):
+            presses = (stand.post("silence", **{"for": given, "comment": f"{turn} {n}"}) for n in range(10))
+            assert {page.status_code for page in await asyncio.gather(*presses)} == {200}
+        now = stand.clock.now()
+        (silence,) = await stand.store.silences.active(now)
+        assert silence.ends_at == NOW + 4 * HOUR
+        await stand.clock.advance(60)
+    assert "Silenced already until 2026-03-04 15:00 UTC" in (await stand.post("silence", **{"for": "1h"})).text
+    assert len(await stand.store.silences.all()) <= 20  # those of the first presses at once, and no later ones
+
+
+async def test_silences_of_others_and_of_other_alerts_stay(stand: Stand) -> None:
+    matchers = (Matcher("kind", "=", "topic"), Matcher("key", "=", "Financials"))
+    add = stand.store.silences.add
+    theirs = await add(matchers, NOW, NOW + HOUR, author="somebody else", comment="", now=NOW)
+    wider = await add(matchers[:1], NOW, NOW + HOUR, author=TO, comment="", now=NOW)
+    await stand.post("silence", **{"for": "4h"})
+    active = await stand.store.silences.active(NOW)
+    assert len(active) == 3
+    assert {theirs.id, wider.id} < {one.id for one in active}
 
 
 async def test_pressed_twice_it_is_one_silence(stand: Stand) -> None:
@@ -368,11 +393,11 @@ async def test_it_follows_the_settings(stand: Stand) -> None:
 
 
 @asynccontextmanager
-async def serving(stand: Stand) -> AsyncIterator[tuple[Web, str, asyncio.Task[None]]]:
+async def serving(stand: Stand, *, request_s: float = 10) -> AsyncIterator[tuple[Web, str, asyncio.Task[None]]]:
     """The site on a socket of loopback."""
     listening = listen(WebSettings.model_construct(host="127.0.0.1", port=0))
     port = listening.getsockname()[1]
-    web = Web(site(stand.pages), listening, stand.vital)
+    web = Web(site(stand.pages), listening, stand.vital, request_s=request_s)
     task = asyncio.create_task(web.run())
     try:
         yield web, f"http://127.0.0.1:{port}", task
@@ -418,6 +443,50 @@ async def test_a_page_under_way_is_finished_when_drained(stand: Stand, monkeypat
             await drained
     (row,) = await get(stand.alert_id)
     assert row.acked_by == TO
+
+
+BEGUN = {
+    "nothing": b"",
+    "part of the head": b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-More: ",
+    "part of a form": b"POST /alerts/x HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\nfor=",
+    "a request, then part of one": b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /healthz HTTP/1.1\r\n",
+}
+
+
+@pytest.mark.parametrize("begun", BEGUN.values(), ids=BEGUN)
+async def test_half_a_request_is_not_waited_for(stand: Stand, begun: bytes) -> None:
+    async with serving(stand, request_s=0.05) as (_, base, _), asyncio.timeout(5):
+        reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(base).port)
+        writer.write(begun)
+        with contextlib.suppress(ConnectionResetError):
+            await reader.read()
+        writer.close()
+
+
+async def test_a_sender_of_half_requests_holds_nobody_out_for_long(stand: Stand) -> None:
+    async with serving(stand, request_s=0.2) as (_, base, _), asyncio.timeout(20):
+        held = [await asyncio.open_connection("127.0.0.1", httpx.URL(base).port) for _ in range(101)]
+        for _, writer in held:
+            writer.write(BEGUN["part of the head"])
+        async with httpx.AsyncClient(base_url=base) as browser:
+            for reader, writer in held:
+                with contextlib.suppress(ConnectionResetError):
+                    await reader.read()
+                writer.close()
+            assert (await browser.get("/healthz")).status_code == 200
+
+
+async def test_a_whole_request_has_all_the_time_for_its_answer(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    get = stand.store.alerts.get
+
+    async def slow(alert_id: str) -> Any:
+        await asyncio.sleep(0.2)  # longer than a request may take to come
+        return await get(alert_id)
+
+    monkeypatch.setattr(stand.store.alerts, "get", slow)
+    async with serving(stand, request_s=0.05) as (_, base, _), httpx.AsyncClient(base_url=base) as browser:
+        path = stand.link("acknowledge").removeprefix("https://monitor.example.org")
+        assert (await browser.post(path)).status_code == 200
 
 
 async def test_cancelled_it_listens_no_more(stand: Stand) -> None:
