@@ -6,7 +6,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
+from alerts.labels import Labels
+from monitor.alert_settings import AlertSettings
 from monitor.domain.alerts import Verdict
+from monitor.domain.matchers import all_match
 from monitor.domain.spikes import Spike
 from monitor.domain.stories import keys_of
 from monitor.domain.windows import Key, bucket_number
@@ -15,6 +18,7 @@ from monitor.storage.alerts import LIVE, AlertRow
 from monitor.storage.deliveries import Delivery
 from monitor.storage.groups import Group
 from monitor.storage.sightings import Sighting
+from monitor.storage.silences import Silence
 from monitor.storage.store import Store
 from pipelines.detect.detector import Bar, Power, Score
 from pipelines.detect.order import in_order, looked_at
@@ -79,8 +83,9 @@ class Learned(NamedTuple):
 class Answer(NamedTuple):
     """Why `key` has not alerted at `at`. `learned` None: the answer does not hang on it.
 
-    `alert`: the one that fires then, or else the last before; `spike`: one that fires, and has no alert. `behind`:
-    articles of that time have been stored, and not been looked at yet.
+    `alert`: the one that fires then, or else the last before; `silence`: what keeps it quiet, told of now alone;
+    `spike`: one that fires, and has no alert. `behind`: articles of that time have been stored, and not been looked at
+    yet.
     """
 
     key: Key
@@ -88,6 +93,7 @@ class Answer(NamedTuple):
     cause: Cause
     alert: AlertRow | None = None
     heard: Sequence[Heard] = ()
+    silence: Silence | None = None
     spike: Spike | None = None
     evidence: Evidence | None = None
     learned: Learned | None = None
@@ -101,7 +107,7 @@ async def why_not(
     *,
     as_it_stands: bool,
     settings: DetectSettings,
-    keep_firing: timedelta,
+    alerts: AlertSettings,
     untaught: Callable[[], Watch],
     progress: Callable[[int], None] = lambda _: None,
 ) -> Answer:
@@ -116,8 +122,10 @@ async def why_not(
     rows.sort(key=lambda row: row.origin != LIVE)  # what readers were told goes before archives
     last = max(rows, key=lambda row: row.alert.opened_at, default=None)
     for row in rows:
-        if row.alert.resolved_at is None or at < row.alert.resolved_at + keep_firing:
-            return Answer(key, at, Cause.ALERT, row, await heard_of(store, row, None if as_it_stands else at))
+        if row.alert.resolved_at is None or at < row.alert.resolved_at + timedelta(seconds=alerts.keep_firing_for_s):
+            heard = await heard_of(store, row, None if as_it_stands else at)
+            silences = await store.silences.active(at) if as_it_stands else []
+            return Answer(key, at, Cause.ALERT, row, heard, silence_of(row, silences, Labels(alerts)))
     for spike in await store.spikes.latest(limit=_LATEST, key=key.name):
         goes_on = spike.state == "firing" if spike.resolved_at is None else at < spike.resolved_at
         if spike.key == key and spike.detected_at <= at and goes_on:
@@ -165,6 +173,14 @@ async def heard_of(store: Store, row: AlertRow, at: datetime | None = None) -> l
         told = [one.decided_at for one in decisions if one.receiver == group.receiver and one.verdict is Verdict.SENT]
         found.append(Heard(group, *now, max(told, default=None), _of_group(deliveries, group)))
     return found
+
+
+def silence_of(row: AlertRow, silences: Sequence[Silence], labels: Labels) -> Silence | None:
+    """Of the silences that hold, the one that keeps an alert quiet longest; None too if it does not fire."""
+    if row.origin != LIVE or row.closed_at is not None or row.alert.resolved_at is not None:
+        return None
+    told = labels.of(row.alert.key, row.alert.severity)
+    return max((one for one in silences if all_match(one.matchers, told)), key=lambda one: one.ends_at, default=None)
 
 
 def _is_by(delivery: Delivery, at: datetime | None) -> bool:

@@ -1,18 +1,42 @@
 """Alerts and their deliveries in words, and as documents."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
 from alerts.words import VERDICTS
+from monitor.cli.output import errors
 from monitor.domain.alerts import Alert, Verdict
+from monitor.domain.names import as_named
+from monitor.domain.windows import KeyKind
 from monitor.storage.alerts import AlertRow
 from monitor.storage.deliveries import Delivery
+from monitor.storage.silences import Silence
+from monitor.storage.store import Store
+from monitor.storage.timeline import keys_named
 from monitor.why_not import Heard
 
 
 def clock(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+async def name_meant(store: Store, kinds: Sequence[KeyKind] | None, name: str) -> str:
+    """The name of a key as articles are counted on it, where nothing was counted on it as it is typed; says so.
+
+    Raises: StoreError.
+    """
+    counted = as_named(name)
+    may_be_entity = kinds is None or "entity" in kinds
+    if counted == name or not may_be_entity or await keys_named(store, name, kinds):
+        return name
+    told = f"read as entity:{counted}; names are kept without legal forms and titles"
+    errors.print(told, markup=False, highlight=False, soft_wrap=True)
+    return counted
+
+
+def silenced(silence: Silence) -> str:
+    return f"silenced until {clock(silence.ends_at)} by {silence.author}: {silence.comment}"
 
 
 def state(row: AlertRow) -> str:
@@ -30,6 +54,11 @@ def state(row: AlertRow) -> str:
 def keys(alert: Alert) -> str:
     """Its key; an older release's alert may have several."""
     return ", ".join(dict.fromkeys([str(alert.key), *(str(spike.key) for spike in alert.spikes)]))
+
+
+def short_verdict(heard: Heard) -> str:
+    """One word: what was told and has nothing new is still told."""
+    return Verdict.SENT if heard.verdict is Verdict.UNCHANGED and heard.told_at is not None else heard.verdict
 
 
 def verdict(heard: Heard) -> str:
@@ -89,7 +118,13 @@ def heard_document(heard: Heard) -> dict[str, Any]:
     }
 
 
-def alert_document(row: AlertRow, heard: Iterable[Heard], deliveries: Iterable[Delivery]) -> dict[str, Any]:
+def silence_document(silence: Silence | None) -> dict[str, Any] | None:
+    return silence and {**silence._asdict(), "matchers": [str(matcher) for matcher in silence.matchers]}
+
+
+def alert_document(
+    row: AlertRow, heard: Iterable[Heard], deliveries: Iterable[Delivery], silence: Silence | None
+) -> dict[str, Any]:
     """An alert with how it stands with each receiver."""
     standings = [heard_document(one) for one in heard]
     facts = {name: value for name, value in row._asdict().items() if name != "alert"}
@@ -98,6 +133,7 @@ def alert_document(row: AlertRow, heard: Iterable[Heard], deliveries: Iterable[D
         "severity": row.alert.severity,
         "state": "resolved" if row.closed_at else "quiet" if row.alert.resolved_at else "firing",
         **facts,
+        "silence": silence_document(silence),
         "receivers": standings,
         "deliveries": [delivery_document(one) for one in deliveries],
     }

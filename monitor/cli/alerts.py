@@ -6,6 +6,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from alerts.cleaning import clean
 from alerts.labels import Labels
 from alerts.words import counted
 from monitor.cli.alert_words import (
@@ -13,6 +14,9 @@ from monitor.cli.alert_words import (
     clock,
     delivery_line,
     keys,
+    name_meant,
+    short_verdict,
+    silenced,
     state,
     verdict,
 )
@@ -37,12 +41,14 @@ from monitor.cli.why_not import why_not
 from monitor.clock import SystemClock
 from monitor.domain.alerts import Alert
 from monitor.domain.spikes import Spike, StoryEvidence
+from monitor.errors import ConfigError, Mistake
 from monitor.settings import Settings
 from monitor.storage.alerts import AlertRow
 from monitor.storage.deliveries import Delivery
 from monitor.storage.groups import DecisionRow
+from monitor.storage.silences import Silence
 from monitor.storage.store import Store
-from monitor.why_not import Heard, heard_of
+from monitor.why_not import Heard, heard_of, silence_of
 
 app = typer.Typer(help="Alerts, the newest first: who was told, and why somebody was not.", invoke_without_command=True)
 app.command("why-not")(why_not)
@@ -50,6 +56,8 @@ app.command()(verify)
 app.command("test")(try_receiver)
 
 _MANY = 100_000
+MOST_OF_A_NAME, MOST_OF_A_COMMENT = 100, 1000
+"""Characters kept of who says something, and of what they say."""
 
 OnKey = Annotated[str | None, typer.Option("--key", help="Only on this: all, a topic, a source or a name.")]
 Firing = Annotated[bool, typer.Option("--firing", help="Only those that fire now.")]
@@ -73,6 +81,7 @@ class _Listed(NamedTuple):
     row: AlertRow
     heard: list[Heard]
     deliveries: list[Delivery]
+    silence: Silence | None
 
 
 @app.command("list")
@@ -91,14 +100,16 @@ def list_alerts(
     is_filtered = start is not None or name is not None or firing
 
     async def ask(store: Store) -> list[_Listed]:
+        meant = None if name is None else await name_meant(store, kinds, name)
         rows = [
             row
             for row in await store.alerts.latest(limit=_MANY if is_filtered else limit)
             if (start is None or row.alert.opened_at >= start)
-            and (name is None or _is_on(row.alert, kinds, name))
+            and (meant is None or _is_on(row.alert, kinds, meant))
             and not (firing and (row.alert.resolved_at is not None or row.closed_at is not None))
         ]
-        return [await _listed(store, settings, row) for row in rows[:limit]]
+        silences = await store.silences.active(SystemClock().now())
+        return [await _listed(store, settings, row, silences) for row in rows[:limit]]
 
     found = with_store(context, ask)
     if as_json:
@@ -113,12 +124,12 @@ def list_alerts(
                 row.alert.opened_at,
                 keys(row.alert),
                 str(row.alert.severity),
-                state(row),
+                state(row) if silence is None else f"{state(row)}, {silenced(silence)}",
                 max(len(row.alert.stories), *(spike.observed for spike in row.alert.spikes)),
-                "\n".join(f"{one.group.receiver}: {one.verdict}" for one in heard),
+                "\n".join(f"{one.group.receiver}: {short_verdict(one)}" for one in heard),
                 next((story.title for story in row.alert.stories.values()), None),
             )
-            for row, heard, _ in found
+            for row, heard, _, silence in found
         ),
     )
 
@@ -128,11 +139,12 @@ def _is_on(alert: Alert, kinds: Sequence[str] | None, name: str) -> bool:
     return any(key.name == name and (kinds is None or key.kind in kinds) for key in on)
 
 
-async def _listed(store: Store, settings: Settings, row: AlertRow) -> _Listed:
-    labels = Labels(settings.alerts).of(row.alert.key, row.alert.severity)
-    labelled = row._replace(alert=row.alert.model_copy(update={"labels": labels}))
+async def _listed(store: Store, settings: Settings, row: AlertRow, silences: Sequence[Silence]) -> _Listed:
+    labels = Labels(settings.alerts)
+    told = {"labels": labels.of(row.alert.key, row.alert.severity)}
+    labelled = row._replace(alert=row.alert.model_copy(update=told))
     deliveries = await store.deliveries.of_alert(row.alert.id)
-    return _Listed(labelled, await heard_of(store, row), deliveries)
+    return _Listed(labelled, await heard_of(store, row), deliveries, silence_of(row, silences, labels))
 
 
 class _Shown(NamedTuple):
@@ -156,7 +168,8 @@ def show(context: typer.Context, alert_id: Id, as_json: AsJson = False) -> None:
     async def ask(store: Store) -> _Shown:
         row = await find(store, alert_id)
         decisions = await store.groups.decisions([row.alert.id])
-        return _Shown(await _listed(store, settings, row), decisions)
+        silences = await store.silences.active(SystemClock().now())
+        return _Shown(await _listed(store, settings, row, silences), decisions)
 
     shown = with_store(context, ask)
     if as_json:
@@ -195,7 +208,7 @@ def _evidence(spike: Spike) -> dict[str, Any]:
 
 
 def _print(shown: _Shown) -> None:
-    row, heard, deliveries = shown.listed
+    row, heard, deliveries, silence = shown.listed
     alert = row.alert
     console.print(sentence(alert.spikes[0]), markup=False, highlight=False, soft_wrap=True)
     print_facts(
@@ -207,6 +220,7 @@ def _print(shown: _Shown) -> None:
             "opened (UTC)": alert.opened_at,
             "last change (UTC)": row.changed_at,
             "labels": ", ".join(f"{name}={value}" for name, value in alert.labels.items()),
+            "silence": None if silence is None else silenced(silence),
             "acknowledged": None if row.acked_at is None else _acknowledged(row),
             "origin": row.origin,
         },
@@ -268,11 +282,14 @@ def ack(
     as_json: AsJson = False,
 ) -> None:
     """Acknowledge an alert: it is not repeated any more until it resolves."""
-    who = by or os_user("--by")
+    who = author(by)
+    why = clean(comment, MOST_OF_A_COMMENT)
 
     async def ask(store: Store) -> AlertRow:
         row = await find(store, alert_id)
-        if not await store.alerts.acknowledge(row.alert.id, who, comment, SystemClock().now()):
+        if row.closed_at is None and row.acked_by not in (None, who):
+            return row
+        if not await store.alerts.acknowledge(row.alert.id, who, why, SystemClock().now()):
             stop(f"alert {row.alert.id[:8]} on {keys(row.alert)} is over: there is nothing left to acknowledge")
         return (await store.alerts.get(row.alert.id))[0]
 
@@ -280,11 +297,22 @@ def ack(
     if as_json:
         print_json({"id": row.alert.id, "acked_at": row.acked_at, "acked_by": row.acked_by, "comment": row.ack_comment})
         return
-    told = f"Alert {row.alert.id[:8]} on {keys(row.alert)} is acknowledged by {row.acked_by}."
-    console.print(told, markup=False, highlight=False)
+    subject = f"Alert {row.alert.id[:8]} on {keys(row.alert)} is acknowledged"
+    told = f"{subject} by {row.acked_by}."
+    if row.acked_by != who and row.acked_at is not None:
+        told = f"{subject} already by {row.acked_by} on {clock(row.acked_at)}; that stays."
+    console.print(told, markup=False, highlight=False, soft_wrap=True)
 
 
-def os_user(option: str) -> str:
+def author(by: str | None) -> str:
+    """Who says so, in one line. Raises: ConfigError; typer.Exit, where the system knows no name."""
+    who = clean(by if by is not None else _os_user("--by"), MOST_OF_A_NAME)
+    if not who:
+        raise ConfigError("command line", [Mistake("--by", "expected a name")])
+    return who
+
+
+def _os_user(option: str) -> str:
     """Raises: typer.Exit, where the system knows no name."""
     try:
         return getpass.getuser()

@@ -180,7 +180,13 @@ def enable(
     context: typer.Context, channel: Annotated[str, typer.Argument(help="A channel that the other side disabled.")]
 ) -> None:
     """Forget that the other side of a channel wanted no more, or wanted to be left alone."""
+    known = load_settings(context).alerts.channels
     if not with_store(context, lambda store: store.deliveries.enable(channel)):
+        if channel not in known:
+            names = ", ".join(sorted(known)) or "(there is none)"
+            raise ConfigError(
+                "command line", [Mistake("CHANNEL", f'unknown channel "{channel}"; expected one of: {names}')]
+            )
         stop(f"nothing keeps channel {channel!r} from delivering; `monitor deliveries` names those that are disabled")
     console.print(
         f"Channel {channel} is tried again. `monitor deliveries retry --failed` sends what it has missed.",

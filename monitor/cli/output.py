@@ -74,12 +74,14 @@ def print_rows(title: str, columns: Sequence[str], rows: Iterable[Sequence[objec
     )
     cap = None if console.width >= _ROOMY else 16
     for number, name in enumerate(columns, start=1):
-        # The last column holds the longest text, and takes the room that the others leave.
-        is_last = number == len(columns)
-        if is_last:
-            table.add_column(name, overflow="fold", min_width=12)
-        else:
+        # The last column holds the longest text, and takes the room that the others leave. The first is what is typed
+        # into the next command: it stays whole, and the others make room for it.
+        if number == len(columns):
+            table.add_column(name, overflow="fold", min_width=min(12, console.width // len(columns) - 2))
+        elif number == 1:
             table.add_column(name, overflow="ellipsis", no_wrap=True, max_width=cap)
+        else:
+            table.add_column(name, overflow="fold", max_width=cap)
     count = 0
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(_cell(cell)) for cell in row))

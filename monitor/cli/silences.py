@@ -7,19 +7,28 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from monitor.cli.alerts import os_user
+from alerts.cleaning import clean
+from alerts.labels import Labels
+from alerts.words import counted
+from monitor.cli.alert_words import name_meant
+from monitor.cli.alerts import MOST_OF_A_COMMENT, author
+from monitor.cli.context import settings as load_settings
 from monitor.cli.context import with_store
 from monitor.cli.output import AsJson, console, duration, moment, print_json, print_rows, stop, the_one
 from monitor.cli.read import key_given
 from monitor.clock import SystemClock
 from monitor.domain.matchers import Matcher, Op, all_match, parse
 from monitor.errors import ConfigError, Mistake
+from monitor.storage.alerts import LIVE
 from monitor.storage.silences import Silence
 from monitor.storage.store import Store
+from monitor.why_not import silence_of
 
 app = typer.Typer(help="Silences: what nobody wants to hear of for a while.", invoke_without_command=True)
 
-_WITHOUT_QUOTES = re.compile(r'\s*([^\s=!~"]+)\s*(=~|!=|!~|=)\s*([^"\s](?:.*\S)?|)\s*', re.DOTALL)
+# A value that begins with a sign was meant for another operator: of key=~x no reading may make an equality with "~x".
+_WITHOUT_QUOTES = re.compile(r'\s*([^\s=!~"]+)\s*(=~|!=|!~|=)(?![=~])\s*((?![=~\s])[^"]*?)\s*')
+_NAMED = 3
 
 Expired = Annotated[bool, typer.Option("--expired", help="Also those that are over.")]
 
@@ -81,20 +90,44 @@ def add(
     ends_at = _end(for_, until, starts_at, now)
     if ends_at <= max(starts_at, now):
         raise ConfigError("command line", [Mistake("--until", "expected a time after the silence begins, and to come")])
-    if not comment.strip():
+    why = clean(comment, MOST_OF_A_COMMENT)
+    if not why:
         raise ConfigError("command line", [Mistake("--comment", "expected why: others will ask")])
-    author = by or os_user("--by")
-    silence = with_store(
-        context,
-        lambda store: store.silences.add(wanted, starts_at, ends_at, author=author, comment=comment, now=now),
-    )
+    who = author(by)
+    labels = Labels(load_settings(context).alerts)
+
+    async def do(store: Store) -> tuple[Silence, list[str]]:
+        meant = await _as_counted(store, matchers[0], wanted)
+        silence = await store.silences.add(meant, starts_at, ends_at, author=who, comment=why, now=now)
+        rows = await store.alerts.firing(LIVE)
+        return silence, sorted(str(row.alert.key) for row in rows if silence_of(row, [silence], labels))
+
+    silence, matched = with_store(context, do)
     if as_json:
-        print_json(_document(silence, now))
+        print_json({**_document(silence, now), "matches": matched})
         return
     told = (
         f"Silence {silence.id[:8]}: {_matchers(silence)}, {starts_at:%Y-%m-%d %H:%M} to {ends_at:%Y-%m-%d %H:%M} UTC."
     )
-    console.print(told, markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{told} {_matched(matched)}", markup=False, highlight=False, soft_wrap=True)
+
+
+async def _as_counted(store: Store, first: str, matchers: tuple[Matcher, ...]) -> tuple[Matcher, ...]:
+    """The matchers, with the name that is given alone as articles are counted on it."""
+    if not _is_name(first):
+        return matchers
+    kinds, name = key_given(first)
+    meant = await name_meant(store, kinds, name or "")
+    typed, counted_on = Matcher("key", "=", name or ""), Matcher("key", "=", meant)
+    return tuple(counted_on if one == typed else one for one in matchers)
+
+
+def _matched(keys: Sequence[str]) -> str:
+    if not keys:
+        return "It matches no alert that fires now."
+    more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
+    verb = "fires" if len(keys) == 1 else "fire"
+    return f"It matches {counted('alert', len(keys))} that {verb} now: {', '.join(keys[:_NAMED])}{more}."
 
 
 def _end(length: str | None, until: str | None, starts_at: datetime, now: datetime) -> datetime:
@@ -118,7 +151,7 @@ def read_matchers(given: Sequence[str]) -> tuple[Matcher, ...]:
     found: list[Matcher] = []
     mistakes = []
     for place, text in enumerate(given):
-        if place == 0 and not any(sign in text for sign in "=~"):
+        if place == 0 and _is_name(text):
             found += _of_key(text)
             continue
         try:
@@ -136,6 +169,10 @@ def read_matchers(given: Sequence[str]) -> tuple[Matcher, ...]:
     return tuple(found)
 
 
+def _is_name(first: str) -> bool:
+    return not any(sign in first for sign in "=~")
+
+
 def _of_key(given: str) -> list[Matcher]:
     """Raises: ConfigError, for a topic that is none."""
     kinds, name = key_given(given)
@@ -144,9 +181,14 @@ def _of_key(given: str) -> list[Matcher]:
 
 def _matcher(text: str) -> Matcher:
     """Raises: ValueError."""
-    found = _WITHOUT_QUOTES.fullmatch(text)
-    # The shell has taken the quotes away: what follows the operator is the value, blanks and all.
-    return parse(text) if found is None else Matcher(found[1], cast("Op", found[2]), found[3])
+    try:
+        return parse(text)
+    except ValueError:
+        # If the shell has taken the quotes away, what follows the operator is the value, blanks and all.
+        found = _WITHOUT_QUOTES.fullmatch(text)
+        if found is None:
+            raise
+        return Matcher(found[1], cast("Op", found[2]), found[3])
 
 
 @app.command()

@@ -6,7 +6,16 @@ from typing import Annotated, Any
 import typer
 
 from monitor import app as application
-from monitor.cli.alert_words import clock, delivery_document, heard_document, state, verdict
+from monitor.cli.alert_words import (
+    clock,
+    delivery_document,
+    heard_document,
+    name_meant,
+    silence_document,
+    silenced,
+    state,
+    verdict,
+)
 from monitor.cli.context import settings as load_settings
 from monitor.cli.context import with_store
 from monitor.cli.output import AsJson, console, learning_bar, moment, print_facts, print_json, print_rows, stop
@@ -39,7 +48,8 @@ def why_not(
     kinds, name = key_given(key)
 
     async def ask(store: Store) -> list[Answer]:
-        found = [Key(kind, name or "") for kind in kinds] if kinds else await keys_named(store, name or "")
+        meant = await name_meant(store, kinds, name or "")
+        found = [Key(kind, meant) for kind in kinds] if kinds else await keys_named(store, meant)
         if not found:
             stop(not_watched(key, found, settings))
         # A source may have the name of a company: what nobody watches is told only where nothing else is meant.
@@ -52,7 +62,7 @@ def why_not(
                     then,
                     as_it_stands=at is None,
                     settings=settings.detect,
-                    keep_firing=timedelta(seconds=settings.alerts.keep_firing_for_s),
+                    alerts=settings.alerts,
                     untaught=lambda: application.build_watch(settings),
                     progress=progress,
                 )
@@ -123,6 +133,8 @@ def _told_of_alert(answer: Answer) -> str:
     start = f"{answer.key} fires since {clock(row.alert.opened_at)} (alert {row.alert.id[:8]})"
     if quiet_at is not None and quiet_at <= answer.at:
         start = f"{answer.key} has been quiet since {clock(quiet_at)}, and its alert {row.alert.id[:8]} is not over"
+    if answer.silence is not None:
+        start = f"{start}; {silenced(answer.silence)}"
     if not answer.heard:
         return f"{start}; it waits to be matched against the routes."
     return f"{start}; {'; '.join(f'{one.group.receiver}: {verdict(one)}' for one in answer.heard)}."
@@ -215,6 +227,7 @@ def _document(answer: Answer, settings: Settings) -> dict[str, Any]:
         "told": told(answer, settings),
         "alert": None if answer.alert is None else answer.alert.alert.id,
         "receivers": heard,
+        "silence": silence_document(answer.silence),
         "spike": answer.spike and answer.spike.model_dump(),
         "evidence": evidence and {**evidence._asdict(), "span": evidence.span.total_seconds()},
         "learned": learned

@@ -55,6 +55,21 @@ def names(title: str, summary: str = "") -> list[str]:
     return list(found)[:MAX_NAMES]
 
 
+def as_named(given: str) -> str:
+    """A name that somebody types, in the form in which `names` finds it: Vexley Holdings plc is Vexley.
+
+    As it is, where it is no name of capitals alone, or more than one: nothing but what texts leave out is taken away.
+    """
+    sentences = list(_sentences(given))
+    words = [word for sentence in sentences for word in sentence]
+    known = _JOINS | _FORM_WORDS | {","}
+    if not all(_is_capitalised(word) or word.isdigit() or word in known for word in words):
+        return given
+    found = [name for sentence in sentences for name in _runs(sentence, set(words))]
+    meant = [name for name in found if name.casefold() not in _FORM_WORDS]
+    return meant[0] if len(meant) == 1 else given
+
+
 def _sentences(text: str) -> Iterator[list[str]]:
     sentence: list[str] = []
     for word in _WORD.findall(unicodedata.normalize("NFKC", text)):

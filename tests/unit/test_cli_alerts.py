@@ -151,10 +151,49 @@ def test_an_acknowledgement_names_who_and_is_refused_for_what_is_over(
     firing, closed = fill(two)
     monkeypatch.setattr("getpass.getuser", lambda: "kim")
     assert run("alerts", "ack", firing, "--json").json["acked_by"] == "kim"
-    assert "acknowledged by mia" in run("alerts", "ack", firing, "--by", "mia", "--comment", "called them").out
-    assert run("alerts", "show", firing, "--json").json["alert"]["ack_comment"] == "called them"
+    again = run("alerts", "ack", firing, "--by", "kim", "--comment", "called\n\x1b[31mthem")
+    assert "is acknowledged by kim" in again.out
+    kept = run("alerts", "ack", firing, "--by", "mia", "--comment", "me too")
+    assert (kept.code, "acknowledged already by kim on 20" in kept.out) == (0, True)
+    shown = run("alerts", "show", firing, "--json").json["alert"]
+    assert (shown["acked_by"], shown["ack_comment"]) == ("kim", "called [31mthem")
+    with pytest.raises(ConfigError, match="--by"):
+        run("alerts", "ack", firing, "--by", "\x1b")
     refused = run("alerts", "ack", closed, "--by", "mia")
     assert (refused.code, "is over" in refused.err) == (1, True)
+
+
+def test_a_silence_is_told_of_before_its_group_has_looked_again(run: Run, fill: Fill) -> None:
+    async def two(store: Store) -> None:
+        firing = await taken(store, financials())
+        await judged(store, firing, DESK, Verdict.SENT, "firing")
+        await judged(store, firing, DESK, Verdict.UNCHANGED, at=NOW + MINUTE)
+        await taken(store, financials(key=BANK, state="resolved", resolved_at=NOW))
+
+    fill(two)
+    assert "silenced" not in run("alerts").out + run("alerts", "why-not", "Financials").out
+    for length, comment in (("1h", "short"), ("2h", "merger")):
+        run("silences", "add", 'key=~".+"', "--for", length, "--by", "mia", "--comment", comment)
+    silenced = {alert["key"][1]: alert["silence"] for alert in run("alerts", "--json").json}
+    assert (silenced["Financials"]["comment"], silenced["Northfield Bank"]) == ("merger", None)
+    found = {one["key"][1]: one["id"] for one in run("alerts", "--json").json}
+    for command in (("alerts",), ("alerts", "show", found["Financials"]), ("alerts", "why-not", "Financials")):
+        assert "by mia: merger" in run(*command).out, command
+    assert "desk: sent" in run("alerts").out
+    then = (NOW + HOUR).isoformat()
+    assert "silenced" not in run("alerts", "why-not", "Financials", "--at", then).out
+
+
+@pytest.mark.parametrize("given", ["entity:Vexley Holdings", "entity:Vexley Holdings plc", "entity:Vexley"])
+def test_a_name_is_read_as_articles_names_are(given: str, run: Run, fill: Fill) -> None:
+    fill(lambda store: taken(store, financials(key=Key("entity", "Vexley"))))
+    assert len(run("alerts", "--key", given.removeprefix("entity:"), "--json").json) == 1
+    listed = run("alerts", "--key", given, "--json")
+    assert [alert["key"] for alert in listed.json] == [["entity", "Vexley"]]
+    assert ("read as entity:Vexley" in listed.err) is ("Holdings" in given)
+    answer = run("alerts", "why-not", given)
+    assert "entity:Vexley fires since" in answer.out
+    assert ("read as entity:Vexley" in answer.err) is ("Holdings" in given)
 
 
 # Why not: what became of an alert.

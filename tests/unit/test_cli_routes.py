@@ -124,7 +124,7 @@ _OPS: st.SearchStrategy[Op] = st.sampled_from(("=", "!="))
 def test_a_matcher_is_read_with_its_quotes_and_after_the_shell_took_them(name: str, op: Op, value: str) -> None:
     wanted = Matcher(name, op, value)
     assert read_matchers(["kind=all", str(wanted)])[1] == wanted
-    if not value.startswith("~"):  # key=~x is another operator
+    if not value.startswith(("~", "=")):  # key=~x is another operator
         assert read_matchers(["kind=all", f"{name}{op}{value}"])[1] == wanted
 
 
@@ -238,8 +238,21 @@ def test_what_was_given_up_is_retried_under_its_id(run: Run, sent: dict[str, str
         run("deliveries", "retry")
 
 
-def test_a_channel_that_was_disabled_is_enabled_once(run: Run, sent: dict[str, str]) -> None:
+def test_a_channel_that_was_disabled_is_enabled_once(run: Run, sent: dict[str, str], config: Path) -> None:
+    config.write_text(ROUTES)
     assert "Channel chat is tried again" in run("deliveries", "enable", "chat").out
     assert "is disabled" not in run("deliveries").out
     refused = run("deliveries", "enable", "chat")
     assert (refused.code, "nothing keeps channel 'chat'" in refused.err) == (1, True)
+    with pytest.raises(ConfigError, match='unknown channel "nosuch"; expected one of: chat, mail, off'):
+        run("deliveries", "enable", "nosuch")
+
+
+def test_an_id_stays_whole_on_a_narrow_terminal(
+    run: Run, sent: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monitor.cli.output.console.width", 80)
+    shown = run("deliveries").out
+    assert {one[:8] for one in sent.values()} <= set(shown.split())
+    # Nothing is cut at the edge: folded, the last column still holds all of its text.
+    assert "auth:loginrefused" in "".join("".join(line[72:].split()) for line in shown.splitlines())

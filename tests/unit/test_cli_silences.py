@@ -1,0 +1,122 @@
+"""`monitor silences add`: what is typed, what it comes to mean, and what it matches."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitor.cli.silences import read_matchers
+from monitor.domain.matchers import Matcher, Op
+from monitor.domain.names import as_named, names
+from monitor.domain.windows import Key
+from monitor.errors import ConfigError
+from monitor.storage.alerts import LIVE
+from monitor.storage.store import Store
+from tests.command_line import Fill, Run
+from tests.factories import NOW, make_spike
+
+OPS: tuple[Op, ...] = ("=", "!=", "=~", "!~")
+FOR = ("--for", "2h", "--by", "mia", "--comment", "merger")
+
+
+@pytest.mark.parametrize("blank", ["", " "])
+@pytest.mark.parametrize("quote", ['"', ""])
+@pytest.mark.parametrize("value", ["Silicon.*|Signature.*", "Silicon Valley Bank", "Energy"])
+@pytest.mark.parametrize("op", OPS)
+def test_an_operator_is_read_with_and_without_quotes_and_blanks(op: Op, value: str, quote: str, blank: str) -> None:
+    text = f"key{blank}{op}{blank}{quote}{value}{quote}"
+    assert read_matchers(["kind=entity", text])[1] == Matcher("key", op, value)
+
+
+@pytest.mark.parametrize("text", ['key=~"("', "key=~(", "key=~( a", 'key!~"["'])
+def test_an_expression_that_is_none_is_refused_with_the_reason(text: str) -> None:
+    with pytest.raises(ConfigError, match="MATCHER 2: no regular expression of RE2"):
+        read_matchers(["kind=entity", text])
+
+
+@pytest.mark.parametrize("text", ['key=="x"', "key==x", "key!=~x y", 'key="a" b', 'key="a",kind="entity"', '"a=b'])
+def test_what_could_be_read_as_another_value_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="MATCHER 2: no matcher"):
+        read_matchers(["kind=entity", text])
+
+
+@pytest.mark.parametrize("text", ['key=~".*"', "key =~ .*", 'key=""', 'key!="x"', 'key!~"x y"'])
+def test_a_silence_of_everything_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="match every alert"):
+        read_matchers([text])
+
+
+@pytest.fixture
+def firing(fill: Fill) -> None:
+    async def five(store: Store) -> None:
+        for name in ("Vexley", "Silicon Valley Bank", "Signature Bank", "Silicon Works"):
+            await store.alerts.take(make_spike(key=Key("entity", name)), LIVE, timedelta(minutes=30))
+        over = make_spike(key=Key("entity", "Silicon Sands"), state="resolved", resolved_at=NOW)
+        await store.alerts.take(over, LIVE, timedelta(minutes=30))
+
+    fill(five)
+
+
+@pytest.mark.usefixtures("firing")
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ('key=~"Silicon.*|Signature.*"', "3 alerts that fire now: entity:Signature Bank, entity:Silicon Valley Bank,"),
+        ('key=~".+"', "entity:Silicon Works and 1 more."),
+        ("Vexley", "1 alert that fires now: entity:Vexley."),
+        ("entity:Vexley Holdings", "1 alert that fires now: entity:Vexley."),
+        ("Vexley Holdings plc", "1 alert that fires now: entity:Vexley."),
+        ('key="Vexley Holdings"', "It matches no alert that fires now."),
+    ],
+)
+def test_a_silence_says_what_it_matches_now(typed: str, told: str, run: Run) -> None:
+    added = run("silences", "add", typed, *FOR)
+    assert told in added.out
+    is_name = "Holdings" in typed and "=" not in typed
+    assert ("read as entity:Vexley;" in added.err) is is_name
+    assert len(run("silences", "--json").json) == 1
+
+
+@pytest.mark.usefixtures("firing")
+def test_what_it_matches_is_in_the_document(run: Run) -> None:
+    made = run("silences", "add", "entity:Vexley Holdings", *FOR, "--json").json
+    assert (made["matches"], made["matchers"]) == (["entity:Vexley"], ['kind="entity"', 'key="Vexley"'])
+
+
+def test_who_and_why_are_one_line_without_controls(run: Run) -> None:
+    typed = ("--by", "m\x1b[1mia\n", "--comment", "first\nsecond\x07", "--for", "1h", "--json")
+    made = run("silences", "add", "Vexley", *typed).json
+    assert (made["author"], made["comment"]) == ("m[1mia", "first second")
+    with pytest.raises(ConfigError, match="--comment"):
+        run("silences", "add", "Vexley", "--for", "1h", "--comment", "\x1b\x07")
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        ("Vexley Holdings plc", "Vexley"),
+        ("Apple, Inc.", "Apple"),
+        ("The Bank of England", "Bank of England"),
+        ("President Ann Smith", "Ann Smith"),
+        ("Vexley", "Vexley"),
+        ("vexley holdings", "vexley holdings"),
+        ("Northfield bank", "Northfield bank"),
+        ("Vexley; Northfield", "Vexley; Northfield"),
+        ("Holdings", "Holdings"),
+        ("", ""),
+    ],
+)
+def test_a_typed_name_gets_the_form_of_articles_names(typed: str, kept: str) -> None:
+    assert as_named(typed) == kept
+
+
+_WORD = st.sampled_from(
+    ("Vexley", "Northfield", "Bank", "of", "England", "Holdings", "Corp", "The", "US", "President", "Q1", "500", "fell")
+)
+
+
+@given(st.lists(_WORD, min_size=1, max_size=9).map(" ".join))
+def test_a_name_that_articles_have_stays_as_it_is(title: str) -> None:
+    for name in names(f"shares of {title} fell", title):
+        assert as_named(name) == name
