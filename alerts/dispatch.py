@@ -121,6 +121,8 @@ class Dispatch(Led):
     async def _try_channel(self, name: str, deliveries: Sequence[Delivery], term: Term | None) -> None:
         try:
             reason = await self._send_all(name, deliveries, term)
+            if reason is not None and not await self._store.deliveries.are_pending(name):
+                reason = None  # given up: nothing is retried any more
         except LeaseError as error:
             self._lost(term)
             log.warning("delivery_left_to_another", channel=name, error=str(error))
@@ -129,7 +131,7 @@ class Dispatch(Led):
             log.warning("delivery_not_logged", channel=name, error=str(error))
         else:
             self._troubles.pop(name, None)
-            if reason is not None and await self._store.deliveries.are_pending(name):
+            if reason is not None:
                 self._troubles[name] = str(reason)
         finally:
             del self._sending[name]
