@@ -12,6 +12,7 @@ from typing import NamedTuple
 from alerts.budget import within
 from alerts.inhibit import inhibited
 from alerts.routes import Target
+from alerts.words import minute
 from monitor.alert_settings import AlertSettings, Receiver
 from monitor.domain.alerts import Alert, Event, Verdict
 from monitor.domain.matchers import all_match
@@ -178,7 +179,7 @@ def _consider(candidate: Candidate, given: Circumstances) -> Judged | Wish:
         return Wish(candidate, Event.UPDATED)
     repeat_at = told.at + timedelta(seconds=given.target.repeat_interval_s)
     if repeat_at > given.now:
-        return Judged(alert.id, Verdict.UNCHANGED, f"nothing new since {told.at:%Y-%m-%d %H:%M} UTC", told)
+        return Judged(alert.id, Verdict.UNCHANGED, f"nothing new since {minute(told.at)}", told)
     if candidate.acked_by is not None:
         return Judged(alert.id, Verdict.ACKNOWLEDGED, f"by {candidate.acked_by}: not repeated", told)
     return Wish(candidate, Event.REPEATED)
@@ -216,7 +217,7 @@ def _withheld(candidate: Candidate, given: Circumstances) -> tuple[Verdict, str]
         return Verdict.INHIBITED, f"alert {source[0][:8]} fires"
     for silence in given.silences:
         if all_match(silence.matchers, alert.labels):
-            until = f"{silence.ends_at:%Y-%m-%d %H:%M} UTC"
+            until = minute(silence.ends_at)
             return Verdict.SILENCED, f"{silence.id[:8]} by {silence.author} until {until}: {silence.comment}"
     if (interval := given.target.muted(given.now, alert.severity)) is not None:
         return Verdict.QUIET_HOURS, interval

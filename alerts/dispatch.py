@@ -11,6 +11,7 @@ from alerts import retry
 from alerts.channel import Channel
 from alerts.digests import Digests
 from alerts.evaluate import Evaluation, Policy
+from alerts.words import minute
 from monitor.clock import Clock
 from monitor.errors import DeliveryError, LeaseError, Reason, StoreError
 from monitor.leader import Lead, Led
@@ -250,7 +251,7 @@ class Dispatch(Led):
         now = self._clock.now()
         if endpoint.disabled_at is not None:
             remedy = f"give it another address, or: monitor deliveries enable {name}"
-            detail = f"it said on {endpoint.disabled_at:%Y-%m-%d %H:%M} UTC that it is gone; {remedy}"
+            detail = f"it said on {minute(endpoint.disabled_at)} that it is gone; {remedy}"
             return delivery._replace(state="failed", next_attempt_at=None, reason=Reason.GONE, detail=detail)
         if endpoint.not_before is not None and now < endpoint.not_before < delivery.expires_at:
             return delivery._replace(next_attempt_at=endpoint.not_before)

@@ -130,7 +130,7 @@ def alert_message(notification: Notification, links: Links | None) -> AlertMessa
         further_alerts=max(len(alerts) - MAX_ALERTS, 0) + notification.more,
         also_firing=_named((alert for alert in alerts[1:] if alert.resolved_at is None), notification.more),
         also_over=_named(alert for alert in alerts[1:] if alert.resolved_at is not None),
-        stories=tuple(_story_facts(story) for story in stories[:MAX_STORIES]),
+        stories=tuple(story_facts(story) for story in stories[:MAX_STORIES]),
         sources=_mix(story.source for story in stories),
         topics=_mix(story.topic for story in stories),
         links=_links(notification, links),
@@ -282,7 +282,7 @@ def _spike_facts(spike: Spike) -> SpikeFacts:
     )
 
 
-def _story_facts(story: StoryEvidence) -> StoryFacts:
+def story_facts(story: StoryEvidence) -> StoryFacts:
     return StoryFacts(
         id=story.story_id,
         title=clean(story.title, MAX_TITLE) or "(no title)",

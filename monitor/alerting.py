@@ -35,11 +35,10 @@ async def build_channels(settings: Settings, store: Store | None = None) -> Asyn
         found = [] if store is None else await store.deliveries.get(notification_id)
         return found[0].notification if found else None
 
-    proxy = settings.http.proxy
     async with client(
         allow_private_addresses=settings.alerts.allow_private_addresses,
         user_agent=settings.http.user_agent,
-        proxy=None if proxy is None else proxy.get_secret_value(),
+        proxy=settings.http.proxy_url,
     ) as http:
         # Signatures carry the machine's time, in a replay too: receivers refuse others.
         deps = Deps(http=http, clock=SystemClock(), render=Renderer(links(settings)), find=find)
@@ -118,8 +117,8 @@ class Reload:
         self._drained = asyncio.Event()
 
     async def run(self) -> None:
-        async with self._open:
-            drained = asyncio.create_task(self._drained.wait())
+        drained = asyncio.create_task(self._drained.wait())
+        try:
             while not self._drained.is_set():
                 asked = asyncio.create_task(self._asked.wait())
                 await asyncio.wait([asked, drained], return_when=asyncio.FIRST_COMPLETED)
@@ -127,7 +126,9 @@ class Reload:
                 if self._asked.is_set():
                     self._asked.clear()
                     await self._reload()
-            await self._open.aclose()
+        finally:
+            drained.cancel()
+            await self._open.aclose()  # those of the last reload
 
     async def drain(self) -> None:
         self._drained.set()

@@ -229,7 +229,7 @@ async def source_deps(settings: Settings, clock: Clock) -> AsyncIterator[SourceD
     async with client(
         allow_private_addresses=settings.http.allow_private_addresses,
         user_agent=settings.http.user_agent,
-        proxy=_proxy(settings),
+        proxy=settings.http.proxy_url,
     ) as http:
         yield SourceDeps(
             fetcher=Fetcher(http, settings.http, clock),
@@ -386,7 +386,3 @@ async def run_daemon(settings: Settings, stages: Sequence[str], read: Callable[[
             watchdog = Watchdog(components, manager, alive=[settings.data_dir / "alive" / stage for stage in stages])
             await serve([*components, watchdog], stop, drain_s=settings.daemon.drain_s)
     log.info("stopped")
-
-
-def _proxy(settings: Settings) -> str | None:
-    return None if settings.http.proxy is None else settings.http.proxy.get_secret_value()

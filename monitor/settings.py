@@ -99,6 +99,11 @@ class HttpSettings(Section):
         None, description="URL of an HTTP proxy for feeds and webhooks; it then decides which addresses are allowed"
     )
 
+    @property
+    def proxy_url(self) -> str | None:
+        """The proxy's address, with the password that it may hold."""
+        return None if self.proxy is None else self.proxy.get_secret_value()
+
     @field_validator("user_agent")
     @classmethod
     def _header(cls, value: str) -> str:

@@ -1,10 +1,9 @@
 """Alerts and their deliveries in words, and as documents."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from typing import Any
 
-from alerts.words import VERDICTS
+from alerts.words import VERDICTS, minute
 from monitor.cli.output import errors
 from monitor.domain.alerts import Alert, Verdict
 from monitor.domain.names import as_named
@@ -15,10 +14,6 @@ from monitor.storage.silences import Silence
 from monitor.storage.store import Store
 from monitor.storage.timeline import keys_named
 from monitor.why_not import Heard
-
-
-def clock(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
 async def name_meant(store: Store, kinds: Sequence[KeyKind] | None, name: str) -> str:
@@ -36,7 +31,7 @@ async def name_meant(store: Store, kinds: Sequence[KeyKind] | None, name: str) -
 
 
 def silenced(silence: Silence) -> str:
-    return f"silenced until {clock(silence.ends_at)} by {silence.author}: {silence.comment}"
+    return f"silenced until {minute(silence.ends_at)} by {silence.author}: {silence.comment}"
 
 
 def state(row: AlertRow) -> str:
@@ -63,7 +58,7 @@ def short_verdict(heard: Heard) -> str:
 
 def verdict(heard: Heard) -> str:
     """What became of an alert on its way to a receiver, with the deliveries where a message went."""
-    told = f"told {clock(heard.told_at)}" if heard.told_at is not None else None
+    told = f"told {minute(heard.told_at)}" if heard.told_at is not None else None
     if heard.verdict is Verdict.SENT and told is not None:
         return f"{told}{_delivered(heard.deliveries)}"
     words = VERDICTS[heard.verdict]

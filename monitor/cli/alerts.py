@@ -8,10 +8,9 @@ import typer
 
 from alerts.cleaning import clean
 from alerts.labels import Labels
-from alerts.words import counted
+from alerts.words import counted, minute
 from monitor.cli.alert_words import (
     alert_document,
-    clock,
     delivery_line,
     keys,
     name_meant,
@@ -23,6 +22,7 @@ from monitor.cli.alert_words import (
 from monitor.cli.context import settings as load_settings
 from monitor.cli.context import with_store
 from monitor.cli.output import (
+    THE_SAME,
     AsJson,
     Limit,
     console,
@@ -63,20 +63,6 @@ OnKey = Annotated[str | None, typer.Option("--key", help="Only on this: all, a t
 Firing = Annotated[bool, typer.Option("--firing", help="Only those that fire now.")]
 
 
-@app.callback()
-def alerts(
-    context: typer.Context,
-    limit: Limit = 20,
-    since: Since = None,
-    key: OnKey = None,
-    firing: Firing = False,
-    as_json: AsJson = False,
-) -> None:
-    """Alerts, the newest first: who was told, and why somebody was not."""
-    if context.invoked_subcommand is None:
-        list_alerts(context, limit, since, key, firing, as_json)
-
-
 class _Listed(NamedTuple):
     row: AlertRow
     heard: list[Heard]
@@ -84,7 +70,8 @@ class _Listed(NamedTuple):
     silence: Silence | None
 
 
-@app.command("list")
+@app.callback()
+@app.command("list", help=THE_SAME)
 def list_alerts(
     context: typer.Context,
     limit: Limit = 20,
@@ -93,7 +80,9 @@ def list_alerts(
     firing: Firing = False,
     as_json: AsJson = False,
 ) -> None:
-    """The same as the command alone."""
+    """Alerts, the newest first: who was told, and why somebody was not."""
+    if context.invoked_subcommand is not None:
+        return
     settings = load_settings(context)
     start = moment("--since", since, SystemClock().now())
     kinds, name = key_given(key)
@@ -250,7 +239,7 @@ def _print(shown: _Shown) -> None:
 
 
 def _acknowledged(row: AlertRow) -> str:
-    when = "" if row.acked_at is None else f", {clock(row.acked_at)}"
+    when = "" if row.acked_at is None else f", {minute(row.acked_at)}"
     return f"by {row.acked_by}{when}{f': {row.ack_comment}' if row.ack_comment else ''}"
 
 
@@ -300,7 +289,7 @@ def ack(
     subject = f"Alert {row.alert.id[:8]} on {keys(row.alert)} is acknowledged"
     told = f"{subject} by {row.acked_by}."
     if row.acked_by != who and row.acked_at is not None:
-        told = f"{subject} already by {row.acked_by} on {clock(row.acked_at)}; that stays."
+        told = f"{subject} already by {row.acked_by} on {minute(row.acked_at)}; that stays."
     console.print(told, markup=False, highlight=False, soft_wrap=True)
 
 

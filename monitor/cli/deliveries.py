@@ -6,10 +6,22 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from monitor.cli.alert_words import clock, delivery_document
+from alerts.words import minute
+from monitor.cli.alert_words import delivery_document
 from monitor.cli.context import settings as load_settings
 from monitor.cli.context import with_store
-from monitor.cli.output import AsJson, Limit, console, moment, print_facts, print_json, print_rows, stop, the_one
+from monitor.cli.output import (
+    THE_SAME,
+    AsJson,
+    Limit,
+    console,
+    moment,
+    print_facts,
+    print_json,
+    print_rows,
+    stop,
+    the_one,
+)
 from monitor.cli.read import Since
 from monitor.clock import SystemClock
 from monitor.errors import ConfigError, Mistake
@@ -24,26 +36,13 @@ State = Annotated[DeliveryState | None, typer.Option(help="Only those that are s
 Channel = Annotated[str | None, typer.Option(help="Only by this channel.")]
 
 
-@app.callback()
-def deliveries(
-    context: typer.Context,
-    limit: Limit = 20,
-    since: Since = None,
-    state: State = None,
-    channel: Channel = None,
-    as_json: AsJson = False,
-) -> None:
-    """Deliveries of messages, the newest first."""
-    if context.invoked_subcommand is None:
-        list_deliveries(context, limit, since, state, channel, as_json)
-
-
 class _Listed(NamedTuple):
     deliveries: list[Delivery]
     endpoints: dict[str, Endpoint]
 
 
-@app.command("list")
+@app.callback()
+@app.command("list", help=THE_SAME)
 def list_deliveries(
     context: typer.Context,
     limit: Limit = 20,
@@ -52,7 +51,9 @@ def list_deliveries(
     channel: Channel = None,
     as_json: AsJson = False,
 ) -> None:
-    """The same as the command alone."""
+    """Deliveries of messages, the newest first."""
+    if context.invoked_subcommand is not None:
+        return
     start = moment("--since", since, SystemClock().now())
 
     async def ask(store: Store) -> _Listed:
@@ -96,9 +97,9 @@ def _asked_for(endpoints: Iterable[Endpoint]) -> list[str]:
         detail = f" ({one.detail})" if one.detail else ""
         if one.disabled_at is not None:
             again = f"`monitor deliveries enable {one.channel}` tries it again"
-            lines.append(f"Channel {one.channel} is disabled since {clock(one.disabled_at)}{detail}; {again}.")
+            lines.append(f"Channel {one.channel} is disabled since {minute(one.disabled_at)}{detail}; {again}.")
         elif one.not_before is not None and one.not_before > now:
-            lines.append(f"Channel {one.channel} is left alone until {clock(one.not_before)}{detail}, as it asked.")
+            lines.append(f"Channel {one.channel} is left alone until {minute(one.not_before)}{detail}, as it asked.")
     return lines
 
 

@@ -24,6 +24,9 @@ _PIPED_WIDTH = 160
 console = Console(width=shutil.get_terminal_size((_PIPED_WIDTH, 50)).columns)
 errors = Console(stderr=True)
 
+THE_SAME = "The same as the command alone."
+"""Help of a subcommand that is what its group does by itself: one function is both."""
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=100_000, help="Most rows printed.")]
 

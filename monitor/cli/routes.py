@@ -9,10 +9,11 @@ import typer
 
 from alerts.labels import Labels
 from alerts.routes import Routes, Target
+from alerts.words import minute
 from monitor.alert_settings import RESERVED_LABELS, AlertSettings, RootRoute, Route
 from monitor.alerting import build_channels
 from monitor.cli.context import settings as load_settings
-from monitor.cli.output import AsJson, console, moment, print_facts, print_json, print_rows
+from monitor.cli.output import THE_SAME, AsJson, console, moment, print_facts, print_json, print_rows
 from monitor.cli.read import key_given
 from monitor.clock import SystemClock
 from monitor.domain.labels import Topic
@@ -24,13 +25,6 @@ from monitor.settings import Settings
 app = typer.Typer(help="Routes: who hears of which alerts, and when.", invoke_without_command=True)
 
 
-@app.callback()
-def routes(context: typer.Context, as_json: AsJson = False) -> None:
-    """The tree of routes, with what each inherits."""
-    if context.invoked_subcommand is None:
-        show(context, as_json)
-
-
 class _Line(NamedTuple):
     target: Target
     depth: int
@@ -38,9 +32,12 @@ class _Line(NamedTuple):
     goes_on: bool
 
 
-@app.command()
+@app.callback()
+@app.command(help=THE_SAME)
 def show(context: typer.Context, as_json: AsJson = False) -> None:
-    """The same as the command alone."""
+    """The tree of routes, with what each inherits."""
+    if context.invoked_subcommand is not None:
+        return
     alerts = load_settings(context).alerts
     lines = list(_lines(alerts))
     if as_json:
@@ -213,9 +210,7 @@ def _print(reached: _Reached, labels: Mapping[str, str], at: datetime) -> None:
             "group": ", ".join(f"{name}={value}" for name, value in group.items()) or "one for all of this route",
             "recipients": "\n".join(to) or "nobody: no channel of it is enabled",
             "waits": "first {}, then every {}, repeated after {}".format(*_waits(target)),
-            f"{at:%Y-%m-%d %H:%M} UTC": (
-                "no time interval holds it back" if reached.muted is None else f"held back: {reached.muted}"
-            ),
+            minute(at): ("no time interval holds it back" if reached.muted is None else f"held back: {reached.muted}"),
         },
     )
 

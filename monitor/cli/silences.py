@@ -14,7 +14,7 @@ from monitor.cli.alert_words import name_meant
 from monitor.cli.alerts import MOST_OF_A_COMMENT, author
 from monitor.cli.context import settings as load_settings
 from monitor.cli.context import with_store
-from monitor.cli.output import AsJson, console, duration, moment, print_json, print_rows, stop, the_one
+from monitor.cli.output import THE_SAME, AsJson, console, duration, moment, print_json, print_rows, stop, the_one
 from monitor.cli.read import key_given
 from monitor.clock import SystemClock
 from monitor.domain.matchers import Matcher, Op, all_match, parse
@@ -34,15 +34,11 @@ Expired = Annotated[bool, typer.Option("--expired", help="Also those that are ov
 
 
 @app.callback()
-def silences(context: typer.Context, expired: Expired = False, as_json: AsJson = False) -> None:
-    """Silences, the first to end first."""
-    if context.invoked_subcommand is None:
-        list_silences(context, expired, as_json)
-
-
-@app.command("list")
+@app.command("list", help=THE_SAME)
 def list_silences(context: typer.Context, expired: Expired = False, as_json: AsJson = False) -> None:
-    """The same as the command alone."""
+    """Silences, the first to end first."""
+    if context.invoked_subcommand is not None:
+        return
     now = SystemClock().now()
     found = with_store(context, lambda store: store.silences.all(since=None if expired else now))
     if as_json:

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
+from alerts.words import minute
 from monitor import app as application
 from monitor.cli.alert_words import (
-    clock,
     delivery_document,
     heard_document,
     name_meant,
@@ -88,7 +88,7 @@ def told(answer: Answer, settings: Settings) -> str:
             return _told_of_alert(answer)
         case Cause.NOT_TAKEN_UP:
             spike = (
-                "" if answer.spike is None else f" {answer.spike.id[:8]} was stated {clock(answer.spike.detected_at)}"
+                "" if answer.spike is None else f" {answer.spike.id[:8]} was stated {minute(answer.spike.detected_at)}"
             )
             return f"{key}: the spike{spike}, and no alert has come of it yet; is the alerts stage running?"
     if evidence is None:
@@ -130,9 +130,9 @@ def _told_of_alert(answer: Answer) -> str:
     if row is None:
         return f"{answer.key}: nothing is known."
     quiet_at = row.alert.resolved_at
-    start = f"{answer.key} fires since {clock(row.alert.opened_at)} (alert {row.alert.id[:8]})"
+    start = f"{answer.key} fires since {minute(row.alert.opened_at)} (alert {row.alert.id[:8]})"
     if quiet_at is not None and quiet_at <= answer.at:
-        start = f"{answer.key} has been quiet since {clock(quiet_at)}, and its alert {row.alert.id[:8]} is not over"
+        start = f"{answer.key} has been quiet since {minute(quiet_at)}, and its alert {row.alert.id[:8]} is not over"
     if answer.silence is not None:
         start = f"{start}; {silenced(answer.silence)}"
     if not answer.heard:
@@ -182,7 +182,7 @@ def _print(answer: Answer, settings: Settings) -> None:
         )  # fmt: skip
     if answer.cause is not Cause.ALERT:
         facts = _facts(answer)
-        print_facts(f"{answer.key}, {clock(answer.at)}", facts)
+        print_facts(f"{answer.key}, {minute(answer.at)}", facts)
         return
     print_rows(
         "Receivers",
@@ -208,9 +208,9 @@ def _facts(answer: Answer) -> dict[str, object]:
             facts["sources"] = learned.sources
         facts["fires from"] = f"{learned.bar.score:.2f}"
         facts["if nothing else came"] = _needs(learned)
-        facts["as learned up to"] = None if learned.upto is None else clock(learned.upto)
+        facts["as learned up to"] = None if learned.upto is None else minute(learned.upto)
     if (row := answer.alert) is not None:
-        facts["last alert"] = f"{row.alert.id[:8]}, opened {clock(row.alert.opened_at)}, {state(row)}"
+        facts["last alert"] = f"{row.alert.id[:8]}, opened {minute(row.alert.opened_at)}, {state(row)}"
     return facts
 
 

@@ -5,28 +5,14 @@ from datetime import datetime
 from typing import NamedTuple
 
 from alerts import words
-from alerts.cleaning import clean, safe_url
-from alerts.facts import MAX_NAME, MAX_TITLE, AlertFacts, Share, alert_message
+from alerts.cleaning import clean
+from alerts.facts import MAX_NAME, AlertFacts, Share, StoryFacts, alert_message, story_facts
 from monitor.domain.alerts import Event, Notification
-from monitor.domain.spikes import StoryEvidence
 from monitor.storage.alerts import AlertRow
 from monitor.storage.silences import Silence
 
 MAX_STORIES = 50
 MAX_COMMENT = 500
-
-
-class StoryView(NamedTuple):
-    """A negative story. `url` None: its link leads nowhere that a browser should go."""
-
-    title: str
-    url: str | None
-    source: str
-    published_at: datetime
-    topic: str
-    probability: float
-    articles: int
-    sources: int
 
 
 class Said(NamedTuple):
@@ -42,7 +28,7 @@ class AlertView(NamedTuple):
 
     facts: AlertFacts
     summary: str
-    stories: Sequence[StoryView]
+    stories: Sequence[StoryFacts]
     further_stories: int
     sources: Sequence[Share]
     topics: Sequence[Share]
@@ -63,7 +49,7 @@ def alert_view(row: AlertRow, labels: dict[str, str], silences: Sequence[Silence
     return AlertView(
         facts=message.alerts[0],
         summary=message.summary,
-        stories=[_story(story) for story in stories[:MAX_STORIES]],
+        stories=[story_facts(story) for story in stories[:MAX_STORIES]],
         further_stories=max(message.alerts[0].stories, len(stories)) - len(stories[:MAX_STORIES]),
         sources=message.sources,
         topics=message.topics,
@@ -75,16 +61,3 @@ def alert_view(row: AlertRow, labels: dict[str, str], silences: Sequence[Silence
 
 def said(by: str | None, at: datetime, comment: str | None) -> Said:
     return Said(clean(by or "", MAX_NAME) or "(nobody named)", at, clean(comment or "", MAX_COMMENT))
-
-
-def _story(story: StoryEvidence) -> StoryView:
-    return StoryView(
-        title=clean(story.title, MAX_TITLE) or "(no title)",
-        url=safe_url(story.url),
-        source=clean(story.source, MAX_NAME),
-        published_at=story.published_at,
-        topic=clean(story.topic, MAX_NAME),
-        probability=story.probability,
-        articles=story.articles,
-        sources=story.sources,
-    )
