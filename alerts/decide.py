@@ -130,7 +130,7 @@ def ends_at(alert: Alert, settings: AlertSettings) -> datetime | None:
 
 def next_flush(group: Group, changed_at: datetime, now: datetime, target: Target) -> datetime:
     """When a group is to be looked at for a change of then: after group_wait if it was idle, else on its grid."""
-    interval = max(target.group_interval_s, 1.0)
+    interval = _step_s(target)
     # A clock that was wrong once must not hold alerts back for years.
     if group.flushed_at is None or group.flushed_at > now + timedelta(seconds=2 * interval):
         due = changed_at + timedelta(seconds=target.group_wait_s)
@@ -146,7 +146,7 @@ def flushed(group: Group, decision: Decision, now: datetime, target: Target) -> 
     """The group after a look: what was due is done, and it is due again when time alone may change something."""
     if all(one.done for one in decision.judged):
         return group._replace(due_at=None, flushed_at=None)
-    interval = max(target.group_interval_s, 1.0)
+    interval = _step_s(target)
     last = _looked_at(group, now, target)
     if decision.again_at is None:
         return group._replace(due_at=None, flushed_at=last)
@@ -154,10 +154,15 @@ def flushed(group: Group, decision: Decision, now: datetime, target: Target) -> 
     return group._replace(due_at=last + timedelta(seconds=interval * steps), flushed_at=last)
 
 
+def _step_s(target: Target) -> float:
+    """Width of the grid of a group, in seconds: no group is looked at more than once a second."""
+    return max(target.group_interval_s, 1.0)
+
+
 def _looked_at(group: Group, now: datetime, target: Target) -> datetime:
     """The point of the group's grid that a look counts for: a poll comes a moment later."""
     due = group.due_at or now
-    interval = max(target.group_interval_s, 1.0)
+    interval = _step_s(target)
     return due + timedelta(seconds=interval * max(0, (now - due).total_seconds() // interval))
 
 

@@ -34,15 +34,15 @@ def silenced(silence: Silence) -> str:
     return f"silenced until {minute(silence.ends_at)} by {silence.author}: {silence.comment}"
 
 
+def _state(row: AlertRow) -> str:
+    return "resolved" if row.closed_at else "quiet" if row.alert.resolved_at else "firing"
+
+
 def state(row: AlertRow) -> str:
     """firing, quiet since then, or resolved; and who has acknowledged it."""
-    alert = row.alert
-    if row.closed_at is not None:
-        told = "resolved" if alert.resolved_at is None else f"resolved {alert.resolved_at:%m-%d %H:%M}"
-    elif alert.resolved_at is not None:
-        told = f"quiet since {alert.resolved_at:%m-%d %H:%M}"
-    else:
-        told = "firing"
+    told, at = _state(row), row.alert.resolved_at
+    if at is not None:
+        told = f"{told}{' since' if told == 'quiet' else ''} {at:%m-%d %H:%M}"
     return told if row.acked_by is None else f"{told}, acknowledged by {row.acked_by}"
 
 
@@ -126,7 +126,7 @@ def alert_document(
     return {
         **row.alert.model_dump(),
         "severity": row.alert.severity,
-        "state": "resolved" if row.closed_at else "quiet" if row.alert.resolved_at else "firing",
+        "state": _state(row),
         **facts,
         "silence": silence_document(silence),
         "receivers": standings,

@@ -258,12 +258,15 @@ def _observed(points: Sequence[Point]) -> str:
 
 
 def _print_outcome(title: str, differences: Sequence[Difference], why: Sequence[str]) -> None:
-    if not differences:
+    if differences:
+        print_differences(f"{title}: not equal", differences, why)
+    else:
         console.print(f"{title}: equal.", markup=False, highlight=False)
-        return
-    print_rows(
-        f"{title}: not equal", ("what", "stated", "now"), ((one.what, *map(_told, one[1:])) for one in differences)
-    )
+
+
+def print_differences(title: str, differences: Sequence[Difference], why: Sequence[str]) -> None:
+    """What was stated, what comes out now, and what the tables tell of why."""
+    print_rows(title, ("what", "stated", "now"), ((one.what, *map(_told, one[1:])) for one in differences))
     for reason in why:
         console.print(f"  {reason}", markup=False, highlight=False, soft_wrap=True)
 

@@ -10,7 +10,8 @@ from monitor import app as application
 from monitor.cli.alert_words import keys
 from monitor.cli.context import settings as load_settings
 from monitor.cli.context import with_store
-from monitor.cli.output import AsJson, console, learning_bar, print_json, print_rows, the_one
+from monitor.cli.output import AsJson, console, learning_bar, print_json, the_one
+from monitor.cli.spikes import print_differences
 from monitor.domain.spikes import Spike
 from monitor.errors import ConfigError, Mistake
 from monitor.settings import Settings
@@ -133,21 +134,7 @@ def _print(verified: Sequence[_Verified]) -> None:
         console.print(f"{alert.id[:8]} {keys(alert)}, {count}: {outcome}", markup=False, highlight=False)
         for spike in one.spikes:
             if spike.differences:
-                _print_differences(spike)
+                print_differences(f"Spike {spike.spike.id[:8]}", spike.differences, spike.why)
     if len(verified) > 1:
         equal = sum(one.is_equal for one in verified)
         console.print(f"{equal} of {len(verified)} alerts are equal.", highlight=False)
-
-
-def _print_differences(checked: _Checked) -> None:
-    print_rows(
-        f"Spike {checked.spike.id[:8]}",
-        ("what", "stated", "now"),
-        ((one.what, _told(one.stated), _told(one.recomputed)) for one in checked.differences),
-    )
-    for reason in checked.why:
-        console.print(f"  {reason}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _told(value: Any) -> object:
-    return f"{value:.6g}" if isinstance(value, float) else str(value) if isinstance(value, tuple) else value
