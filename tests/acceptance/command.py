@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import resource
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -135,10 +134,11 @@ class Daemon:
         until(lambda: text in self.log or self.process.poll() is not None, f"{text} in the log", limit_s=limit_s)
         assert text in self.log, self.log
 
-    def stop(self, number: signal.Signals = signal.SIGTERM, limit_s: float = LIMIT_S) -> int:
-        """Sends the signal and waits for the end; returns the exit code."""
-        self.process.send_signal(number)
-        return self.process.wait(limit_s)
+    def stop(self) -> int:
+        """Sends SIGTERM once the daemon listens to signals, and waits for the end; returns the exit code."""
+        self.logged('"event": "started"')
+        self.process.terminate()
+        return self.process.wait(LIMIT_S)
 
 
 @contextlib.contextmanager

@@ -214,7 +214,7 @@ def test_sigterm_drains_although_a_server_never_answers(tmp_path: Path) -> None:
         web.answers |= {"/good": rss(*BAD_NEWS), "/hanging": Answer(hangs=True)}
         until(lambda: web.asked["/hanging"], "the server is asked")
         until(lambda: place.ask("headlines"), "articles")
-        assert daemon.stop(limit_s=20) == 0, daemon.log
+        assert daemon.stop() == 0, daemon.log
         assert "drain_timed_out" in daemon.log
         assert "Traceback" not in daemon.log
     assert {part["state"] for part in place.ask("status")["components"]} == {"stopped"}
@@ -227,7 +227,7 @@ def test_the_second_signal_stops_at_once(tmp_path: Path) -> None:
         until(lambda: web.asked["/hanging"], "the server is asked")
         daemon.process.terminate()
         daemon.logged('"draining"')
-        assert daemon.stop(limit_s=5) == 130, daemon.log
+        assert daemon.stop() == 130, daemon.log
 
 
 def test_killed_and_started_again_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
