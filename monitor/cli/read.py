@@ -183,14 +183,17 @@ def key_given(given: str | None) -> tuple[list[KeyKind] | None, str | None]:
 
 def _recount(context: typer.Context, resolution: str, as_json: bool) -> None:
     found = settings(context)
-    stored = with_store(context, lambda store: store.articles.trends(resolution=resolution))
-    counted = with_store(context, lambda store: store.recount(resolution, negative_from=found.detect.negative_from))
-    if found.database.retention_days and counted:
+    trends = with_store(context, lambda store: store.recount(resolution, negative_from=found.detect.negative_from))
+    if found.database.retention_days and trends.counted:
         # Hours and days outlive their articles, and what was told before the first that is left is not known any more.
-        since = counted[0].end + timedelta(days=1)
-        stored, counted = ([row for row in rows if row.start >= since] for rows in (stored, counted))
-    differing = set(stored).symmetric_difference(counted)
-    result = {"resolution": resolution, "stored": len(stored), "recounted": len(counted), "differing": len(differing)}
+        trends = trends.since(min(stats.end for stats in trends.counted) + timedelta(days=1))
+    differing = trends.differing
+    result = {
+        "resolution": resolution,
+        "stored": len(trends.stored),
+        "recounted": len(trends.counted),
+        "differing": len(differing),
+    }
     if as_json:
         print_json({**result, "equal": not differing})
     else:

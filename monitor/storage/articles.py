@@ -147,7 +147,7 @@ class Articles:
         order = start.desc() if newest_first else start
         query = select(t.trend).where(*conditions).order_by(order, t.trend.c.key_kind, t.trend.c.key).limit(limit)
         async with self._database.read() as connection:
-            return [_bucket(row, width_s) for row in await connection.execute(query)]
+            return [stats_of(row, width_s) for row in await connection.execute(query)]
 
     async def delete_before(self, cutoff: datetime) -> int:
         """Deletes articles of buckets before that of `cutoff`, their labels and these buckets; hours and days stay.
@@ -252,7 +252,8 @@ def _headline(row: Row[Any]) -> Headline:
     return Headline(_article(row), row.topic, row.sentiment, probability, row.model_version)
 
 
-def _bucket(row: Row[Any], width_s: int) -> WindowStats:
+def stats_of(row: Row[Any], width_s: int) -> WindowStats:
+    """A row of the trends of this resolution."""
     counts = {name: getattr(row, name) for name in (*_COUNTS, *_SEEN_COUNTS)}
     start = row.bucket_start
     return WindowStats(key=Key(row.key_kind, row.key), start=start, end=_end(start, width_s), **counts)

@@ -41,6 +41,7 @@ _STATEMENT_S = 60.0
 _KEEPALIVE = {"tcp_keepalives_idle": "30", "tcp_keepalives_interval": "10", "tcp_keepalives_count": "3"}
 _ATTEMPTS = 6
 _MODE_ATTEMPTS = 100
+_BEGIN = "monitor_begin"  # how a transaction of SQLite starts
 _MIGRATION_LOCK = 0x6D6F6E69746F72  # any number that nothing else locks
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -97,20 +98,27 @@ class Database:
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A connection to read from; each statement sees one state of the tables."""
-        async with self._begin(write=False) as connection:
+        async with self._begin() as connection:
+            yield connection
+
+    @contextlib.asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[AsyncConnection]:
+        """A connection to read from; all statements see the same state of the tables, whoever writes meanwhile."""
+        options = {_BEGIN: "BEGIN"} if self._dialect == "sqlite" else {"isolation_level": "REPEATABLE READ"}
+        async with self._begin(**options) as connection:
             yield connection
 
     @contextlib.asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """A transaction that commits at the end of the block, or leaves no trace."""
-        async with self._begin(write=True) as connection:
+        async with self._begin(**{_BEGIN: "BEGIN IMMEDIATE"}) as connection:
             yield connection
 
     @contextlib.asynccontextmanager
-    async def _begin(self, *, write: bool) -> AsyncIterator[AsyncConnection]:
+    async def _begin(self, **options: str) -> AsyncIterator[AsyncConnection]:
         try:
             async with self._engine.connect() as connection:
-                await connection.execution_options(monitor_write=write)
+                await connection.execution_options(**options)
                 async with connection.begin():
                     yield connection
         except (SQLAlchemyError, OSError) as error:
@@ -212,8 +220,8 @@ def _write_ahead(cursor: Any) -> None:
 def _sqlite_begin(connection: Connection) -> None:
     # A reader that turns writer halfway fails at once if another wrote meanwhile; taking the lock first waits.
     # A lone SELECT sees one state of the tables without a transaction.
-    if connection.get_execution_options().get("monitor_write", False):
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    if begin := connection.get_execution_options().get(_BEGIN):
+        connection.exec_driver_sql(begin)
 
 
 def _is_current(connection: Connection) -> bool:

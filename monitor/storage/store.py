@@ -1,6 +1,5 @@
 """Everything that is kept, over one database."""
 
-from monitor.domain.windows import WindowStats
 from monitor.storage.alerts import Alerts
 from monitor.storage.analysts import Analysts
 from monitor.storage.articles import Articles
@@ -11,7 +10,7 @@ from monitor.storage.feeds import Feeds
 from monitor.storage.groups import Groups
 from monitor.storage.leases import Leases
 from monitor.storage.ops import DeadLetters, Health
-from monitor.storage.recount import recount
+from monitor.storage.recount import Recount, recount
 from monitor.storage.sightings import Sightings
 from monitor.storage.silences import Silences
 from monitor.storage.spikes import Spikes
@@ -47,7 +46,7 @@ class Store:
         """
         return cls(await Database.open(url))
 
-    async def recount(self, resolution: str = "5m", *, negative_from: float) -> list[WindowStats]:
+    async def recount(self, resolution: str = "5m", *, negative_from: float) -> Recount:
         """The trends counted anew: see `monitor.storage.recount`."""
         return await recount(self._database, resolution, negative_from)
 
