@@ -143,7 +143,7 @@ async def test_a_failure_is_shown_until_it_is_over(bus: Bus) -> None:
     echo.failures = 10**9
     stage = await _stage(bus, echo)
     running = asyncio.ensure_future(stage.run())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await echo.failed_twice.wait()
     assert "locked" in (stage.vital.detail or "")
     echo.failures = 0
@@ -177,7 +177,7 @@ async def test_where_others_read_on_draining_leaves_them_the_rest(bus: Bus) -> N
     await _put(bus, *[b"%d" % n for n in range(9)])
     stage = await _stage(bus, Echo(bus), max_batch=2, leaves_rest=True)
     await stage.drain()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await stage.run()
     assert await _out(bus) == []
     assert await bus.lag(Group.CLASSIFY) == 9
@@ -187,7 +187,7 @@ async def test_draining_may_come_before_running(bus: Bus) -> None:
     await _put(bus, b"a")
     stage = await _stage(bus, Echo(bus))
     await stage.drain()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await stage.run()
     assert await _out(bus) == [b"a"]
 
@@ -197,7 +197,7 @@ async def test_a_stage_cancelled_halfway_does_its_batch_again(bus: Bus) -> None:
     echo = Echo(bus)
     echo.failures = 10**9
     running = asyncio.ensure_future((await _stage(bus, echo)).run())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await echo.failed_twice.wait()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)

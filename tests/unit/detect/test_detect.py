@@ -258,7 +258,7 @@ async def test_it_drains_before_it_runs_and_twice(store: Store, bus: EmbeddedBus
     await store.articles.add([*calm(9), *burst()])
     detect = _detect(store, bus)
     await detect.drain()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await detect.run()
     assert detect.stated == 2
     running = _detect(store, bus)

@@ -323,7 +323,7 @@ async def test_no_host_meets_more_than_its_share(server: Web) -> None:
         most = max(most, busy)
         if busy == 2:
             full.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await full.wait()
         busy -= 1
         await answer(200, BODY)(request, writer)
