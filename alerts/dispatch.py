@@ -182,12 +182,15 @@ class Dispatch(Led):
         self._since, self._is_settled = term, True
 
     async def _send_all(self, name: str, due: Sequence[Delivery], term: Term | None) -> Reason | None:
-        """Attempts each; returns why the last that failed did.
+        """Attempts each, until a reload brings other channels; returns why the last that failed did.
 
         Raises: StoreError; LeaseError, before the next attempt, if another copy sends now.
         """
         failure: Reason | None = None
+        channels = self._channels
         for delivery in due:
+            if self._channels is not channels:
+                break  # the rest is due still: by the channels that hold now
             notification = delivery.notification
             # Where an attempt could not be written down, it is not made again for that.
             after = self._unlogged.get(notification.id)

@@ -214,7 +214,7 @@ class Evaluation:
         return self.policy.addresses(group.receiver) or None
 
     def _replayed(self, one: Judged) -> Judged:
-        if one.verdict is not Verdict.SENT or self._silent or self._origin != REPLAYED:
+        if one.verdict not in (Verdict.SENT, Verdict.UNCHANGED) or self._silent or self._origin != REPLAYED:
             return one
         return one._replace(verdict=Verdict.REPLAYED, detail="an archive was played: nothing is delivered")
 

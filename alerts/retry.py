@@ -9,7 +9,7 @@ from monitor.storage.deliveries import Delivery
 # Source: the schedule recommended by Standard Webhooks 1.0.0, section "Deliverability and reliability".
 _SCHEDULE_S = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
 _JITTER = 0.1
-# Who asks to be left alone past the message's end is asked once more, this long before it.
+# Where the next attempt would come after the message's end, there is one more, this long before it.
 _LAST_TRY = timedelta(minutes=1)
 
 
@@ -51,10 +51,9 @@ def failed(delivery: Delivery, error: DeliveryError, now: datetime) -> Delivery:
 
 
 def _next_at(attempts: int, retry_after_s: float | None, expires_at: datetime, now: datetime) -> datetime:
-    """The later of what the schedule says and what the other side asked for, this not past the message's end."""
+    """The later of what the schedule says and what the other side asked for, and yet before the message's end."""
     wait_s = _SCHEDULE_S[min(attempts, len(_SCHEDULE_S)) - 1] * (1 + random.uniform(0, _JITTER))
-    scheduled = now + timedelta(seconds=wait_s)
-    if retry_after_s is None:
-        return scheduled
-    left_s = (expires_at - _LAST_TRY - now).total_seconds()
-    return max(scheduled, now + timedelta(seconds=min(retry_after_s, left_s)))
+    # However long it asks for: no longer than the message lasts.
+    asked_s = min(retry_after_s or 0.0, max(0.0, (expires_at - now).total_seconds()))
+    next_at, last = now + timedelta(seconds=max(wait_s, asked_s)), expires_at - _LAST_TRY
+    return last if now < last < next_at else next_at

@@ -10,7 +10,7 @@ WEEKS_A_YEAR = 365.25 / 7
 VERDICTS: dict[Verdict, str] = {
     Verdict.SENT: "told",
     Verdict.WAITING: "waiting for its group",
-    Verdict.UNCHANGED: "told before, nothing new since",
+    Verdict.UNCHANGED: "told before",
     Verdict.SAME_STORIES: "not told: same stories as an alert told before",
     Verdict.ACKNOWLEDGED: "not repeated: acknowledged",
     Verdict.SILENCED: "not told: silenced",

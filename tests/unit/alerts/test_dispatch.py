@@ -169,8 +169,8 @@ async def test_an_address_that_was_gone_can_be_enabled_again(store: Store, clock
     chain = Chain(store, clock, hook=(hook := Inbox(GONE)))
     await _told(chain)
     await chain.dispatch.dispatch_once()
-    assert await store.deliveries.enable("hook")
-    assert not await store.deliveries.enable("hook")
+    assert await store.deliveries.enable("hook", clock.now())
+    assert not await store.deliveries.enable("hook", clock.now())
     await chain.fire(OIL)
     assert await _later(chain, 300) == {}
     assert hook.about == [["Energy | Oil"]]
@@ -272,6 +272,30 @@ async def test_a_reload_in_the_middle_of_an_attempt_waits_for_it(store: Store, c
         await chain.dispatch.drain()
         await running
     assert (old.about, new.about) == ([["Financials"]], [["Energy | Oil"]])
+
+
+async def test_a_reload_waits_for_the_attempt_under_way_alone_and_the_rest_goes_by_the_new_channel(
+    store: Store, clock: ManualClock
+) -> None:
+    """A channel that hangs holds up no reload: the next one may be what repairs it."""
+    old, new = (Inbox(recipients=("mia", "li")) for _ in range(2))
+    old.gate, new.gate = asyncio.Event(), asyncio.Event()
+    chain = Chain(store, clock, hook=old)
+    running = asyncio.create_task(chain.dispatch.run())
+    await _told(chain)
+    async with asyncio.timeout(20):
+        await old.reached.wait()
+        policy = make_policy(chain.settings, {"hook": new})
+        reloading = asyncio.create_task(chain.dispatch.reload({"hook": new}, policy, {"hook": "new"}))
+        await asyncio.sleep(0)
+        old.gate.set()
+        await reloading
+        await new.reached.wait()
+        new.gate.set()
+        await chain.dispatch.drain()
+        await running
+    assert (len(old.accepted), len(new.accepted)) == (1, 1)
+    assert {told.recipient for told in old.accepted + new.accepted} == {"mia", "li"}
 
 
 async def test_what_is_no_spike_is_refused(store: Store) -> None:

@@ -501,6 +501,12 @@ async def test_an_archive_that_is_played_is_decided_on_and_told_to_nobody(store:
     assert await chain.verdicts() == [Verdict.WAITING, Verdict.REPLAYED]
     assert await store.alerts.firing(LIVE) == []
     assert [row.event for row in await store.groups.messages(REPLAYED)] == [Event.FIRING]
+    later = chain.spike(detected_at=clock.now())
+    await store.alerts.take(later, REPLAYED, timedelta(minutes=30))
+    for _ in range(3):
+        clock.set(clock.now() + timedelta(minutes=5))
+        await replay.dispatch_once()
+    assert set(await chain.verdicts()) == {Verdict.WAITING, Verdict.REPLAYED}, "nobody was told before, either"
 
 
 async def test_a_message_names_some_and_counts_the_rest(store: Store, clock: ManualClock) -> None:
