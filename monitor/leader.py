@@ -104,6 +104,8 @@ class Lead:
                     await self._leases.release(term)
                 except StoreError as error:
                     log.warning("lease_not_released", lease=self.name, error=str(error))
+                else:
+                    log.info("lease_released", lease=self.name, term=term.number)
 
 
 class Led(Worker):

@@ -116,7 +116,8 @@ def test_when_the_one_that_detects_is_killed_the_other_states_the_spike(tmp_path
 
                 asked_at = time.monotonic()
                 assert third.stop() == 0, third.log
-                until(lambda: second.log.count("lease_taken") == 2, "the lease is back", limit_s=5)
+                assert "lease_released" in third.log
+                until(lambda: second.log.count("lease_taken") == 2, "the lease is back")
                 _say(f"taken over {time.monotonic() - asked_at:.1f} s after the holder was asked to stop")
             assert second.stop() == 0, second.log
             assert "Traceback" not in second.log
