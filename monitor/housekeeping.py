@@ -18,6 +18,7 @@ from monitor.errors import BusError, StoreError
 from monitor.leader import this_process
 from monitor.settings import Settings
 from monitor.stage import Component, Vital
+from monitor.storage.alert_retention import Forgotten
 from monitor.storage.ops import ComponentHealth
 from monitor.storage.store import Store
 
@@ -130,10 +131,16 @@ class Housekeeping:
                 cutoff = self._clock.now() - timedelta(days=days)
                 articles = await self._store.articles.delete_before(cutoff)
                 await self._store.coverage.delete_before(cutoff)
+            forgotten = Forgotten(alerts=0, messages=0)
+            if days := self._settings.database.alert_retention_days:
+                forgotten = await self._store.alert_retention.delete_before(self._clock.now() - timedelta(days=days))
         except (BusError, StoreError) as error:
             log.warning("retention_skipped", error=str(error))
         else:
-            log.info("retention_done", messages=messages, articles=articles)
+            log.info(
+                "retention_done", messages=messages, articles=articles,
+                alerts=forgotten.alerts, alert_messages=forgotten.messages,
+            )  # fmt: skip
 
 
 async def _until_shut_down(job: Callable[[], Awaitable[None]]) -> None:

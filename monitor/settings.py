@@ -1,6 +1,7 @@
 """Settings: config.toml section by section, read once. The environment beats the file, the file beats the default."""
 
 import json
+import math
 import os
 import tomllib
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -62,6 +64,9 @@ class DatabaseSettings(Section):
     url: Annotated[str | None, IN_A_FILE] = Field(None, description="SQLAlchemy URL; unset: SQLite in data_dir")
     retention_days: Annotated[int, Field(ge=0, le=36_600)] = Field(
         0, description="articles, labels and 5-minute buckets older than this are deleted, or not taken in; 0 keeps all"
+    )
+    alert_retention_days: Annotated[int, Field(ge=0, le=36_600)] = Field(
+        0, description="alerts, messages, silences and spikes that ended longer ago are deleted; 0 keeps all"
     )
 
 
@@ -252,6 +257,17 @@ class Settings(BaseSettings):
             }
             resolved["alerts"] = {**alerts, "channels": channels}
         return resolved
+
+    @model_validator(mode="after")
+    def _looks_back_on_what_is_kept(self) -> Self:
+        # A digest that comes late begins two days ago; a day more, for clocks that differ.
+        look_back_h = max(48.0, self.alerts.story_memory_h, self.alerts.horizon_h)
+        least, key = math.ceil(look_back_h / 24) + 1, ("database", "alert_retention_days")
+        if 0 < (days := self.database.alert_retention_days) < least:
+            why = f"expected 0, or at least {least}: digests, alerts.story_memory_h, alerts.horizon_h look back so far"
+            mistake = PydanticCustomError("inconsistent", "{why}", {"why": why})
+            raise ValidationError.from_exception_data("Settings", [InitErrorDetails(type=mistake, loc=key, input=days)])
+        return self
 
 
 def _plugin(where: str, package: str, table: Any, default_kind: str | None = None) -> PluginConfig | None:

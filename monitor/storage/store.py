@@ -1,5 +1,6 @@
 """Everything that is kept, over one database."""
 
+from monitor.storage.alert_retention import AlertRetention
 from monitor.storage.alerts import Alerts
 from monitor.storage.analysts import Analysts
 from monitor.storage.articles import Articles
@@ -33,6 +34,7 @@ class Store:
         self.groups = Groups(database)
         self.silences = Silences(database)
         self.deliveries = Deliveries(database)
+        self.alert_retention = AlertRetention(database)
         self.dead_letters = DeadLetters(database)
         self.health = Health(database)
         self.leases = Leases(database)

@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from monitor.bus.embedded import EmbeddedBus
-from monitor.clock import SystemClock
+from monitor.clock import ManualClock, SystemClock
 from monitor.housekeeping import Housekeeping
 from monitor.settings import Settings
 from monitor.stage import Vital
 from monitor.storage.database import MEMORY
 from monitor.storage.ops import ComponentHealth
 from monitor.storage.store import Store
+from tests.chain import Chain
 
 
 class Part:
@@ -93,6 +94,29 @@ async def test_of_several_copies_one_deletes_what_is_past_its_retention(
         alone = Housekeeping([], store=store, bus=bus, settings=settings, keep=True)
         await alone._trim()
         assert trimmed == 2
+        await bus.aclose()
+
+
+@pytest.mark.parametrize(("days", "gone"), [(0, 0), (400, 0), (30, 1)])
+async def test_alerts_go_by_a_retention_of_their_own(
+    days: int, gone: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the machine's clock, and whatever becomes of articles; the log tells how many."""
+    async with contextlib.aclosing(await Store.open(MEMORY)) as store:
+        chain = Chain(store, ManualClock(SystemClock().now() - timedelta(days=100)))
+        spike = await chain.fire()
+        await chain.wait(minutes=10)
+        await chain.end(spike)
+        await chain.wait(hours=1)
+        bus = await EmbeddedBus.open(None, partitions=1, retention=timedelta(hours=1), clock=SystemClock())
+        settings = Settings.model_validate({"data_dir": tmp_path, "database": {"alert_retention_days": days}})
+        capsys.readouterr()
+        await Housekeeping([], store=store, bus=bus, settings=settings, keep=True)._trim()
+        said = capsys.readouterr().out
+        assert "retention_done" in said
+        assert f"alerts={gone} " in said
+        assert f"alert_messages={2 * gone} " in said
+        assert len(await store.alerts.latest(limit=9)) == 1 - gone
         await bus.aclose()
 
 

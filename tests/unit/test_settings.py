@@ -212,6 +212,32 @@ def test_a_secret_in_a_file(tmp_path: Path) -> None:
         assert why in told["alerts.channels.a.password"]
 
 
+@pytest.mark.parametrize(
+    ("days", "alerts", "least"),
+    [
+        (-1, "", None),
+        (0, "", 0),
+        (2, "", 3),
+        (3, "", 0),
+        (0, "story_memory_h = 2000", 0),
+        (10, "story_memory_h = 240", 11),
+        (11, "story_memory_h = 240", 0),
+        (15, "horizon_h = 336.5", 16),
+        (16, "horizon_h = 336.5", 0),
+    ],
+)
+def test_alerts_are_kept_as_long_as_anybody_looks_back(
+    days: int, alerts: str, least: int | None, tmp_path: Path
+) -> None:
+    path = write(tmp_path, f"[database]\nalert_retention_days = {days}\n[alerts]\n{alerts}\n")
+    if least == 0:
+        assert load(path).database.alert_retention_days == days
+        return
+    found = mistakes(path)
+    assert list(found) == ["database.alert_retention_days"]
+    assert least is None or f"expected 0, or at least {least}:" in found["database.alert_retention_days"]
+
+
 def test_the_data_folder_lies_beside_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("/")
     assert load(write(tmp_path, "")).data_dir == tmp_path / "data"
