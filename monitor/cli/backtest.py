@@ -65,8 +65,7 @@ def backtest_command(
     if diff is not None and not diff.is_file():
         raise ConfigError("command line", [Mistake("--diff", f"expected a configuration file; {diff} is none")])
     against = load(diff) if diff else None
-    if html is not None and not html.parent.is_dir():  # told now, not after an hour's work
-        raise ConfigError("command line", [Mistake("--html", f"no such folder: {html.parent}; make it first")])
+    _require_places(html, png)
     if html is not None or png is not None:
         from monitor.backtest import pictures  # noqa: F401  # what draws is missing in some installations: say so now
     survey = archive.survey(files) if files else None
@@ -78,11 +77,13 @@ def backtest_command(
     verdict = episodes.judge(played, expected) if expected is not None else None
     change = (diff.name, report.compare(played.alarms, other.alarms)) if diff and other else None
     found = report.document(_named(files, span, relabel=relabel), played, survey, verdict, change)
-    _write(played, found, html, png)
+    unwritten = _write(played, found, html, png)
     if as_json:
         print_json(found)
     else:
         _print(found)
+    if unwritten:
+        raise ConfigError("command line", unwritten)
 
 
 def _require_one_past(files: list[Path] | None, *, from_tables: bool, only_stored: dict[str, object]) -> None:
@@ -92,6 +93,41 @@ def _require_one_past(files: list[Path] | None, *, from_tables: bool, only_store
     beside = [option for option, value in only_stored.items() if value]
     if files and beside:
         raise ConfigError("command line", [Mistake(option, "goes with --stored only") for option in beside])
+
+
+def _require_places(html: Path | None, png: Path | None) -> None:
+    """What can be known of the files to write, now and not after an hour's work. Raises: ConfigError"""
+    mistakes = []
+    for option, place, wrong_with in (("--html", html, _wrong_file), ("--png", png, _wrong_folder)):
+        try:
+            wrong = wrong_with(place) if place is not None else None
+        except OSError as error:  # a folder on the way that may not be looked into, or a name that is too long
+            wrong = f"{place} cannot be written: {error.strerror or error}; name another place"
+        if wrong:
+            mistakes.append(Mistake(option, wrong))
+    if mistakes:
+        raise ConfigError("command line", mistakes)
+
+
+def _wrong_file(file: Path) -> str | None:
+    if file.is_dir():
+        return f"expected a file to write; {file} is a folder"
+    if file.exists():
+        return None if os.access(file, os.W_OK) else f"{file} cannot be written; name another file, or make it writable"
+    if not file.parent.is_dir():
+        return f"no such folder: {file.parent}; make it first"
+    return _closed(file.parent)
+
+
+def _wrong_folder(folder: Path) -> str | None:
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return _closed(there) if there.is_dir() else f"expected a folder; {there} is a file"
+
+
+def _closed(folder: Path) -> str | None:
+    if os.access(folder, os.W_OK | os.X_OK):
+        return None
+    return f"nothing can be written to {folder}; name another folder, or make it writable"
 
 
 def _named(files: list[Path] | None, span: stored.Span, *, relabel: bool) -> str:
@@ -153,25 +189,32 @@ def _bars(total: int | None, *, two: bool) -> Iterator[tuple[Callable[[int], Non
         yield lambda n: bar.advance(tasks[0], n), lambda n: bar.advance(tasks[-1], n)
 
 
-def _write(played: Played, found: dict[str, Any], html: Path | None, png: Path | None) -> None:
+def _write(played: Played, found: dict[str, Any], html: Path | None, png: Path | None) -> list[Mistake]:
+    """What could not be written."""
     if html is None and png is None:
-        return
+        return []
     from monitor.backtest import pictures
 
     keys = keys_that_fired(played.alarms)
     drawn: dict[Key, bytes] = {key: pictures.draw(played, key) for key in keys}
-    try:
-        option = "--png"
-        if png is not None:
+    mistakes = []
+    if png is not None:
+        try:
             png.mkdir(parents=True, exist_ok=True)
             for key, picture in drawn.items():
                 (png / pictures.file_name(key)).write_bytes(picture)
-        option = "--html"
-        if html is not None:
+        except OSError as error:
+            mistakes.append(_unwritten("--png", png, error))
+    if html is not None:
+        try:
             html.write_text(report.page(found, {str(key): picture for key, picture in drawn.items()}), encoding="utf-8")
-    except OSError as error:
-        expected = f"a place that can be written: {error.strerror or error}"
-        raise ConfigError("command line", [Mistake(option, expected)]) from error
+        except OSError as error:
+            mistakes.append(_unwritten("--html", html, error))
+    return mistakes
+
+
+def _unwritten(option: str, path: Path, error: OSError) -> Mistake:
+    return Mistake(option, f"{path} could not be written: {error.strerror or error}; name another place and run again")
 
 
 def _print(found: dict[str, Any]) -> None:

@@ -1,21 +1,22 @@
 """The command that looks for spikes in plain files."""
 
 import csv
+import gzip
 import math
+import re
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
 import typer
-from dateutil import parser as dates
 
 from monitor.cli.files import opened
 from monitor.cli.output import errors
-from monitor.errors import ConfigError, DatasetError, FetchError, Mistake, Reason
+from monitor.cli.times import Times
+from monitor.errors import ConfigError, DatasetError, Mistake
 from pipelines.detect.detectors import gamma_poisson
 from pipelines.detect.events import Alert, Event, Run
 from pipelines.detect.series import WARMUP_ROWS, Series
@@ -28,8 +29,7 @@ _MISSING = frozenset({"", "nan", "na", "n/a", "null", "none"})
 _NEGATIVE = {"0": False, "1": True, "false": False, "true": True}
 _MOST_REMARKS = 5
 _MOST = 1e100
-# Later than the year 5000 in seconds: it must be in milliseconds.
-_MILLISECONDS = 1e11
+_LINE_END = re.compile(rb"\r\n?|\n")
 
 
 def register(app: typer.Typer) -> None:
@@ -86,6 +86,7 @@ def _score_rows(name: str, lines: TextIO, warmup_rows: int) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow([*header, _SCORE])
     remarks = _Remarks(name)
+    times = Times()
     before: float | None = None
     rows = 0
     for row in _rows(name, reader):
@@ -93,7 +94,7 @@ def _score_rows(name: str, lines: TextIO, warmup_rows: int) -> None:
         where = f"{name}: line {reader.line_num}"
         if len(row) != len(header):
             raise DatasetError(f"{where}: {len(row)} fields; the header has {len(header)}")
-        time_s = _time(where, row[time_at])
+        time_s = times.read(where, row[time_at])
         if before is not None and time_s < before:
             remarks.add(reader.line_num, "lies before the row above it; scored in the order given")
         before = time_s
@@ -104,7 +105,9 @@ def _score_rows(name: str, lines: TextIO, warmup_rows: int) -> None:
         writer.writerow([*row, f"{score:.6f}"])
         sys.stdout.flush()
     remarks.sum_up()
-    if rows <= warmup_rows:
+    if not rows:
+        _remark(f"{name}: has no row below the header; nothing to score")
+    elif rows <= warmup_rows:
         _remark(
             f"{name}: all {rows} rows are within the warm-up of {warmup_rows}, and score 0; give fewer --warmup-rows"
         )
@@ -114,10 +117,17 @@ def _columns_of_series(name: str, header: Sequence[str]) -> tuple[int, int]:
     names = [field.strip().lower() for field in header]
     if _SCORE in names:
         raise DatasetError(f"{name}: line 1: has a column {_SCORE} already; remove it")
-    time_at = next((names.index(wanted) for wanted in _TIMES if wanted in names), None)
-    if time_at is None or "value" not in names:
+    time = next((wanted for wanted in _TIMES if wanted in names), None)
+    if time is None or "value" not in names:
         raise DatasetError(f"{name}: line 1: expected a header with timestamp and value, found {','.join(header)!r}")
-    return time_at, names.index("value")
+    _require_one_each(f"{name}: line 1", names, (time, "value"))
+    return names.index(time), names.index("value")
+
+
+def _require_one_each(where: str, names: Sequence[str], needed: Sequence[str]) -> None:
+    for column in needed:
+        if names.count(column) > 1:
+            raise DatasetError(f"{where}: has {names.count(column)} columns {column}; remove or rename all but one")
 
 
 def _value(where: str, text: str) -> float | None:
@@ -182,19 +192,23 @@ def _events(name: str, lines: TextIO) -> Iterator[tuple[str, str, Event]]:
     reader = csv.reader(_checked(name, lines), strict=True)
     places: Callable[[str], int] = _EVENTS.index
     width = len(_EVENTS)
+    times = Times()
+    number = -1
+    headed = False
     for number, row in enumerate(_rows(name, reader)):
         where = f"{name}: line {reader.line_num}"
         if number == 0:
             names = [field.strip().lower() for field in row]
             if set(_EVENTS) <= set(names):
-                places, width = names.index, len(names)
+                _require_one_each(where, names, _EVENTS)
+                places, width, headed = names.index, len(names), True
                 continue
             if names[0] in _TIMES:
                 raise DatasetError(f"{where}: expected the columns {','.join(_EVENTS)}, found {','.join(row)!r}")
         if len(row) != width:
             raise DatasetError(f"{where}: {len(row)} fields; expected {width}: {','.join(_EVENTS)}")
         text, key, negative, story = (row[places(column)].strip() for column in _EVENTS)
-        time_s = _time(where, text)
+        time_s = times.read(where, text)
         if not key:
             raise DatasetError(f"{where}: the key is empty; expected a name")
         if negative.lower() not in _NEGATIVE:
@@ -202,6 +216,10 @@ def _events(name: str, lines: TextIO) -> Iterator[tuple[str, str, Event]]:
         # One without a story is a story of its own.
         told = _normal(story) if story else f"\n{reader.line_num}"
         yield where, text, Event(time_s, key, _NEGATIVE[negative.lower()], told)
+    if number < 0:
+        raise DatasetError(f"{name}: is empty; expected rows of {','.join(_EVENTS)}")
+    if headed and not number:
+        _remark(f"{name}: has no row below the header; nothing to look for")
 
 
 def _normal(story: str) -> str:
@@ -210,30 +228,6 @@ def _normal(story: str) -> str:
 
 
 # Both.
-
-
-def _time(where: str, text: str) -> float:
-    """Seconds since 1970; a time without a zone is UTC."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        return _date(where, text)
-    if not math.isfinite(seconds) or abs(seconds) >= _MILLISECONDS:
-        raise DatasetError(f"{where}: time {text!r} is no time in seconds since 1970; divide milliseconds by 1000")
-    return seconds
-
-
-def _date(where: str, text: str) -> float:
-    try:
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError:
-            moment = dates.parse(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        raise DatasetError(
-            f"{where}: time {text!r} is not understood; expected 2026-03-10T14:00 or seconds since 1970"
-        ) from None
 
 
 def _rows(name: str, reader: Any) -> Iterator[list[str]]:
@@ -248,12 +242,20 @@ def _rows(name: str, reader: Any) -> Iterator[list[str]]:
 
 def _checked(name: str, lines: TextIO) -> Iterator[str]:
     """The lines, one by one as they come."""
+    number = 0
     try:
-        yield from lines
-    except UnicodeDecodeError:
-        raise DatasetError(f"{name}: does not hold UTF-8 text") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise _unread(name, error) from error
+        for line in lines:
+            number += 1
+            yield line
+    except UnicodeDecodeError as error:
+        # The text is decoded some lines ahead.
+        number += 1 + len(_LINE_END.findall(error.object[: error.start]))
+        raise DatasetError(f"{name}: line {number}: is not UTF-8 text; save the file as UTF-8") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        what = "is cut off" if isinstance(error, EOFError) else f"is damaged: {error}"
+        raise DatasetError(f"{name}: line {number + 1}: {what}; fetch or compress the file again") from error
+    except OSError as error:
+        raise _unread(f"{name}: line {number + 1}", error) from error
 
 
 @contextmanager
@@ -262,7 +264,7 @@ def _lines(file: Path) -> Iterator[TextIO]:
         try:
             lines = stack.enter_context(opened(file, newline=""))
         except OSError as error:
-            raise _unread(str(file), error) from error
+            raise _unread(_called(file), error) from error
         yield lines
 
 
@@ -270,9 +272,8 @@ def _called(file: Path) -> str:
     return "standard input" if str(file) == "-" else str(file)
 
 
-def _unread(name: str, error: Exception) -> FetchError:
-    why = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return FetchError(Reason.CLIENT_ERROR, f"{name}: {why}")
+def _unread(where: str, error: OSError) -> DatasetError:
+    return DatasetError(f"{where}: {error.strerror or error}; expected a file that can be read, or - (standard input)")
 
 
 def _remark(text: str) -> None:

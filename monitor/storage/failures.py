@@ -20,6 +20,20 @@ class _Known(NamedTuple):
 _SERVER_RUNS = "check that the server runs, and host and port in database.url; tried again until it answers"
 _LOGIN = _Known(Reason.AUTH, "check user and password in database.url, and pg_hba.conf on the server")
 _CONFLICTS = ("40001", "40P01")
+# Part of the text of SQLite's errors. Source: https://sqlite.org/rescode.html
+_SQLITE: dict[str, _Known] = {
+    "disk is full": _Known(Reason.STORAGE_FULL, "free some space on its disk"),
+    "No space left": _Known(Reason.STORAGE_FULL, "free some space on its disk"),
+    "readonly": _Known(Reason.STORAGE, "make the file, and its folder, writable"),
+    "not a database": _Known(
+        Reason.STORAGE, "name another file in database.url, or move this one away: it is made anew"
+    ),
+    "malformed": _Known(Reason.STORAGE, "put a backup in its place, or move it away: it is made anew, and empty"),
+    "locked": _Known(Reason.STORAGE, "another process has been writing to it for long: find it, and let it end"),
+    "unable to open": _Known(
+        Reason.STORAGE, "name a file in database.url, in a folder that is there; both must be readable and writable"
+    ),
+}
 
 # SQLSTATE, or the class it begins with. Source: PostgreSQL documentation, appendix A.
 _KNOWN: dict[str, _Known] = {
@@ -48,11 +62,11 @@ def failure(error: Exception, url: URL) -> MonitorError:
     code = str(getattr(getattr(error, "orig", None), "sqlstate", None) or "")
     text = _safe(str(getattr(error, "orig", None) or error) or type(error).__name__, url)
     if url.get_backend_name() == "sqlite":
-        if "disk is full" in text or "No space left" in text:
-            return StoreError(Reason.STORAGE_FULL, f"database: {text}; free some space on its disk")
-        if "readonly" in text:
-            return StoreError(Reason.STORAGE, f"database: {text}; make {url.database}, and its folder, writable")
-        return StoreError(Reason.STORAGE, f"database: {text}")
+        known = next((known for part, known in _SQLITE.items() if part in text), None)
+        where = f"database.url ({url.database or ':memory:'})"
+        return StoreError(
+            known.reason if known else Reason.STORAGE, f"{where}: {text}" + (f"; {known.remedy}" if known else "")
+        )
     where = _where(url)
     if code.startswith("22"):
         return RecordError(Reason.INVALID, f"{where}: {text}")

@@ -151,6 +151,10 @@ def test_what_is_configured_is_left_alone(tmp_path: Path) -> None:
         (("good.jsonl", "--episodes", "wrong.csv"), "wrong.csv, line 2, column start"),
         (("good.jsonl", "--diff", "gone.toml"), "gone.toml"),
         (("good.jsonl", "--html", "no/such/folder.html"), "--html"),
+        (("good.jsonl", "--html", ".", "--png", "good.jsonl"), "is a folder"),
+        (("good.jsonl", "--html", ".", "--png", "good.jsonl"), "--png: expected a folder"),
+        (("good.jsonl", "--png", "good.jsonl/pictures.d"), "good.jsonl is a file"),
+        (("good.jsonl", "--html", f"{'long' * 100}.html"), "File name too long"),
         (("--stored", "--since", "soon"), "--since"),
         (("--stored",), "there are none"),
     ],
@@ -167,6 +171,30 @@ def test_mistakes_end_it_with_2_and_say_what_to_do(tmp_path: Path, arguments: tu
     assert (done.code, done.out) == (2, "")
     assert told in done.err
     assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("as_json", [(), ("--json",)])
+def test_the_report_is_printed_though_the_page_cannot_be_written(tmp_path: Path, as_json: tuple[str, ...]) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no file here that is always full")
+    place = Workplace(tmp_path, CONFIG)
+    made = archive.make(items=60).write(tmp_path / "archive.jsonl")
+    done = place.call("backtest", str(made), "--html", "/dev/full", *as_json)
+    assert done.code == 2
+    assert "--html: /dev/full could not be written: No space left on device" in done.err
+    assert done.out == place.call("backtest", str(made), *as_json).out != ""
+
+
+@pytest.mark.parametrize(("option", "name"), [("--html", "report.html"), ("--png", "pictures")])
+def test_a_folder_that_is_closed_is_told_before_it_plays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, name: str
+) -> None:
+    place = Workplace(tmp_path, CONFIG)
+    made = archive.make(items=40).write(tmp_path / "archive.jsonl")
+    monkeypatch.setattr("monitor.cli.backtest.os.access", lambda _, mode: not mode & os.W_OK)  # root may write
+    done = place.call("backtest", str(made), option, str(tmp_path / name))
+    assert (done.code, done.out) == (2, "")
+    assert f"{option}: nothing can be written to {tmp_path}" in done.err
 
 
 def test_nothing_but_the_report_is_printed(tmp_path: Path) -> None:

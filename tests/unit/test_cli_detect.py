@@ -14,7 +14,7 @@ import pytest
 import typer
 
 from monitor.cli import detect
-from monitor.errors import ConfigError, DatasetError, FetchError
+from monitor.errors import ConfigError, DatasetError
 
 app = typer.Typer()
 app.callback()(lambda: None)
@@ -114,7 +114,10 @@ def test_many_remarks_are_summed_up(run: Run) -> None:
         ("timestamp,value\n2026-03-02,4\n2026-03-03,four\n", "line 3: value 'four' is no number"),
         ("timestamp,value\n2026-03-02,1e155\n", "line 2: value '1e155' is too large"),
         ("timestamp,value\n2026-03-02,4\nyesterday-ish,5\n", "line 3: time 'yesterday-ish'"),
-        ("timestamp,value\n1700000000000,4\n", "line 2: .*milliseconds"),
+        ("timestamp,value\n2026-03-02,4\n10/03/2026,5\n", "line 3: time '10/03/2026' is not understood"),
+        ("timestamp,value\n1700000000,4\n1700000000000,4\n", "line 3: .* numbers above are seconds"),
+        ("timestamp,value,Value\n2026-03-02,4,5\n", "line 1: has 2 columns value; remove or rename"),
+        ("timestamp,value,Timestamp\n2026-03-02,4,5\n", "line 1: has 2 columns timestamp; remove or rename"),
         ("timestamp,value\n2026-03-02,4,5\n", "line 2: 3 fields; the header has 2"),
         ('timestamp,value\n"2026-03-02,4\n', "line 2: .*comma-separated"),
     ],
@@ -173,6 +176,8 @@ def test_a_wrong_event_is_refused_by_line(run: Run, row: str, expected: str) -> 
 def test_the_header_of_events_has_to_be_whole(run: Run) -> None:
     with pytest.raises(DatasetError, match="line 1: expected the columns time,key,neg,story"):
         run("--events", "-", given="time,key,story\n")
+    with pytest.raises(DatasetError, match="line 1: has 2 columns key; remove or rename all but one"):
+        run("--events", "-", given="time,key,neg,story,Key\n")
 
 
 def test_one_file_is_needed_and_it_has_to_be_there(run: Run, tmp_path: Path) -> None:
@@ -180,8 +185,78 @@ def test_one_file_is_needed_and_it_has_to_be_there(run: Run, tmp_path: Path) -> 
         run()
     with pytest.raises(ConfigError, match="either --csv FILE or --events FILE"):
         run("--csv", "a", "--events", "b")
-    with pytest.raises(FetchError, match="No such file"):
+    with pytest.raises(DatasetError, match=r"^\S+none\.csv: No such file or directory; expected a file"):
         run("--csv", str(tmp_path / "none.csv"))
+    with pytest.raises(DatasetError, match=rf"^{tmp_path}: Is a directory; expected a file"):
+        run("--events", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "zone"),
+    [(("--csv", "-"), "EST"), (("--csv", "-"), "CET"), (("--events", "-"), "EST"), (("--events", "-"), "CET")],
+)
+def test_a_zone_that_is_several_is_refused(run: Run, arguments: tuple[str, str], zone: str) -> None:
+    header = "timestamp,value" if arguments[0] == "--csv" else "time,key,neg,story"
+    rest = "4" if arguments[0] == "--csv" else "oil,1,s"
+    with pytest.raises(DatasetError, match=f"standard input: line 2: time '2026-03-10 10:00 {zone}' is not understood"):
+        run(*arguments, given=f"{header}\n2026-03-10 10:00 {zone},{rest}\n")
+
+
+def test_days_as_numbers_are_days(run: Run) -> None:
+    """As seconds all of them would lie within hours, and earlier ones be what is refused."""
+    rows = [f"{START + timedelta(days=n):%Y%m%d},oil,{int(n % 5 == 0)},s{n}" for n in range(60)]
+    burst = [f"{START + timedelta(days=60):%Y%m%d},oil,1,b{n}" for n in range(9)]
+    found, _ = run("--events", "-", given="\n".join([*rows, *burst]))
+    assert [row[0] for row in found[1:]] == [f"{START + timedelta(days=60):%Y%m%d}"]
+
+
+def test_events_in_milliseconds_alert_as_in_seconds(run: Run) -> None:
+    def in_unit(factor: int) -> str:
+        split = [line.partition(",") for line in events()]
+        return "\n".join(f"{int(datetime.fromisoformat(at).timestamp()) * factor},{rest}" for at, _, rest in split)
+
+    seconds, milliseconds = (run("--events", "-", given=in_unit(factor))[0][1:] for factor in (1, 1000))
+    assert [row[2] for row in seconds] == [row[2] for row in milliseconds] != []
+
+
+def test_an_empty_file_is_refused(run: Run) -> None:
+    with pytest.raises(DatasetError, match="standard input: is empty; expected a header"):
+        run("--csv", "-", given="\n")
+    with pytest.raises(DatasetError, match="standard input: is empty; expected rows of time,key,neg,story"):
+        run("--events", "-", given="\n")
+
+
+@pytest.mark.parametrize(("option", "header"), [("--csv", "timestamp,value\n"), ("--events", "time,key,neg,story\n")])
+def test_a_header_without_rows_is_told_of(run: Run, option: str, header: str) -> None:
+    rows, remarks = run(option, "-", given=header)
+    assert len(rows) == 1
+    assert "has no row below the header" in remarks
+    assert "warm-up" not in remarks
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("before", [0, 1, 5000])
+def test_what_is_not_utf_8_is_named_by_line(run: Run, tmp_path: Path, before: int, newline: str) -> None:
+    file = tmp_path / "latin.csv"
+    lines = ["timestamp,value,site", *(f"{n},1,köln" for n in range(before))]
+    file.write_bytes(newline.join([*lines, ""]).encode() + b"9999,1,k\xf6ln")
+    with pytest.raises(DatasetError, match=f"line {before + 2}: is not UTF-8 text; save the file as UTF-8"):
+        run("--csv", str(file))
+
+
+def test_a_file_that_is_cut_off_is_named_by_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = random.Random(7)
+    whole = gzip.compress("\n".join(["timestamp,value", *(f"{n},{rng.random()}" for n in range(9000))]).encode())
+    file = tmp_path / "cut.csv.gz"
+    file.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DatasetError, match=r"cut\.csv\.gz: line (\d+): is cut off; fetch or compress") as caught:
+        app(["detect", "--csv", str(file)], standalone_mode=False)
+    read = capsys.readouterr().out.splitlines()
+    assert f"line {len(read) + 1}:" in str(caught.value)
+    assert len(read) > 1000
+    file.write_bytes(whole[:-4] + b"none")
+    with pytest.raises(DatasetError, match=r"line \d+: is damaged: "):
+        app(["detect", "--csv", str(file)], standalone_mode=False)
 
 
 def test_it_writes_as_it_reads() -> None:

@@ -33,7 +33,8 @@ def test_a_row_becomes_an_episode(tmp_path: Path) -> None:
     (found,) = episodes(tmp_path, text)
     assert (found.name, found.key, found.start, found.end) == ("Bank run", "topic:*", START, END)
     assert found.match is not None
-    assert found.match.search("A LENDER fails")
+    assert found.match.is_in("A LENDER fails")
+    assert not found.match.is_in("A broker fails")
     assert found.severity is Severity.SEVERE
 
 
@@ -48,6 +49,15 @@ def test_key_match_and_severity_may_be_missing_or_empty(tmp_path: Path) -> None:
     [
         ("", "line 1"),
         ("title,start,end\n", "line 1: no column name, unknown column title"),
+        ("name,start,end,match,start,match\n", "line 1: match, start more than once"),
+        (
+            "name,start,end,match\nA,2026-03-04,2026-03-05,(?=a)b\n",
+            "line 2, column match: not a regular expression of RE2",
+        ),
+        (
+            "name,start,end,match\nA,2026-03-04,2026-03-05,(a)\\1\n",
+            "line 2, column match: not a regular expression of RE2",
+        ),
         ("name,start,end\n", "no episode"),
         ("name,start,end\nA,2026-03-04,2026-03-05\nB,yesterday,2026-03-05\n", "line 3, column start"),
         ("name,start,end\nA,2026-03-04,2026-13-05\n", "line 2, column end"),
@@ -67,6 +77,19 @@ def test_a_mistake_is_told_with_file_line_and_column(tmp_path: Path, text: str, 
     assert told in str(caught.value)
     assert "episodes.csv" in str(caught.value)
     assert "expected" in str(caught.value) or "give each" in str(caught.value) or "regular" in str(caught.value)
+
+
+def test_no_expression_and_no_title_make_it_hang(tmp_path: Path) -> None:
+    """Backtracking takes 2**60 steps over such a title."""
+    (episode,) = episodes(tmp_path, r"name,start,end,match" "\n" r"A,2026-03-04T12:00,2026-03-05,^(\w+\s?)*!$" "\n")
+    assert not episode.is_told_by(make_alarm(START, "a" * 60 + "?").spike)
+    assert episode.is_told_by(make_alarm(START, "a" * 60 + "!").spike)
+    assert not episode.holds(make_negative(START, "half a pair: \ud800"))
+
+
+def test_case_is_no_matter_in_any_alphabet(tmp_path: Path) -> None:
+    (episode,) = episodes(tmp_path, "name,start,end,match\nA,2026-03-04T12:00,2026-03-05,börse|κρίση\n")
+    assert episode.is_told_by(make_alarm(START, "BÖRSE fällt", "ΚΡΊΣΗ").spike)
 
 
 def test_a_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:
