@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from alerts.channel import Channel, ChannelConfig, Deps, Find
+from alerts.channels._answers import place, unreached
 from alerts.channels._mime import Parts, cid, compose
 from alerts.render import Renderer
 from monitor.domain.alerts import Notification
@@ -26,6 +27,7 @@ from monitor.errors import DeliveryError, Reason, StoreError
 log = structlog.get_logger(__name__)
 
 QUIT_S = 2.0
+_PORTS = {"starttls": 587, "tls": 465, "none": 25}
 
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
@@ -127,7 +129,7 @@ class Email:
                 await client.connect()
                 await client.sendmail(self._config.sender, [recipient], mail)
         except (aiosmtplib.SMTPException, OSError) as error:
-            return _failure(error)
+            return self._failure(error)
         else:
             # Accepted is accepted: a farewell that fails must not send the mail again.
             with contextlib.suppress(aiosmtplib.SMTPException, OSError):
@@ -135,6 +137,19 @@ class Email:
             return None
         finally:
             client.close()
+
+    def _failure(self, error: aiosmtplib.SMTPException | OSError) -> DeliveryError:
+        """The error by its kind and code alone; the server's own words may repeat addresses."""
+        if isinstance(error, aiosmtplib.SMTPRecipientsRefused):
+            error = error.recipients[0]
+        if isinstance(error, aiosmtplib.SMTPResponseException) and error.code > 0:  # -1: what came was no reply at all
+            return DeliveryError(_reason(error.code), f"answered {error.code}")
+        at = place(self._config.host, self._config.port or _PORTS[self._config.security])
+        if isinstance(error, TimeoutError):
+            return DeliveryError(Reason.TIMEOUT, f"no answer from {at} within {self._config.timeout_s:g} s")
+        if isinstance(error, OSError) or isinstance(error.__cause__, ssl.SSLError):
+            return unreached(error, at)
+        return DeliveryError(Reason.PROTOCOL, "the server lacks what the settings ask for, or does not speak SMTP")
 
     def _client(self) -> aiosmtplib.SMTP:
         config = self._config
@@ -177,21 +192,6 @@ class Email:
         except Exception as error:  # noqa: BLE001  a picture that cannot be drawn holds up no alert
             log.warning("picture_not_drawn", notification=notification.id, error=type(error).__name__)
             return None
-
-
-def _failure(error: aiosmtplib.SMTPException | OSError) -> DeliveryError:
-    """The error by its kind and code alone; the server's own words may repeat addresses."""
-    if isinstance(error, aiosmtplib.SMTPRecipientsRefused):
-        error = error.recipients[0]
-    if isinstance(error, aiosmtplib.SMTPResponseException) and error.code > 0:  # -1: what came was no reply at all
-        return DeliveryError(_reason(error.code), f"answered {error.code}")
-    if isinstance(error, TimeoutError):
-        return DeliveryError(Reason.TIMEOUT, "no answer in time")
-    if isinstance(error, ssl.SSLError) or isinstance(error.__cause__, ssl.SSLError):
-        return DeliveryError(Reason.UNREACHABLE, "no trusted TLS connection")
-    if isinstance(error, OSError):
-        return DeliveryError(Reason.UNREACHABLE, type(error).__name__)
-    return DeliveryError(Reason.PROTOCOL, "the server lacks what the settings ask for, or does not speak SMTP")
 
 
 def _reason(code: int) -> Reason:

@@ -11,7 +11,7 @@ import standardwebhooks
 from pydantic import Field, PositiveFloat, SecretStr, field_validator
 
 from alerts.channel import Channel, ChannelConfig, Deps
-from alerts.channels._answers import reason_of
+from alerts.channels._answers import place, reason_of, unreached
 from alerts.render import Renderer
 from monitor import http
 from monitor.clock import Clock
@@ -93,6 +93,8 @@ class Webhook:
     recipients = ("endpoint",)
 
     def __init__(self, config: Config, client: httpx.AsyncClient, clock: Clock, render: Renderer) -> None:
+        url = httpx.URL(config.url.get_secret_value())
+        self._at = place(url.host, url.port or (443 if url.scheme == "https" else 80))
         self._config = config
         self._client = client
         self._clock = clock
@@ -127,9 +129,11 @@ class Webhook:
             detail = _PRIVATE if error.reason is Reason.REFUSED_ADDRESS else "the request was refused"
             return DeliveryError(error.reason, detail, retry_after_s=error.retry_after_s)
         except (TimeoutError, httpx.TimeoutException):
-            return DeliveryError(Reason.TIMEOUT, f"no answer within {self._config.timeout_s:g} s")
-        except (httpx.NetworkError, httpx.ProxyError) as error:
-            return DeliveryError(Reason.UNREACHABLE, type(error).__name__)
+            return DeliveryError(Reason.TIMEOUT, f"no answer from {self._at} within {self._config.timeout_s:g} s")
+        except httpx.NetworkError as error:
+            return unreached(error, self._at)
+        except httpx.ProxyError:
+            return DeliveryError(Reason.UNREACHABLE, f"no connection to {self._at}: the proxy refused it")
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return DeliveryError(Reason.PROTOCOL, type(error).__name__)
 

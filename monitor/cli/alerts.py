@@ -39,7 +39,6 @@ from monitor.cli.try_receiver import try_receiver
 from monitor.cli.verify import verify
 from monitor.cli.why_not import why_not
 from monitor.clock import SystemClock
-from monitor.domain.alerts import Alert
 from monitor.domain.spikes import Spike, StoryEvidence
 from monitor.errors import ConfigError, Mistake
 from monitor.settings import Settings
@@ -55,7 +54,6 @@ app.command("why-not")(why_not)
 app.command()(verify)
 app.command("test")(try_receiver)
 
-_MANY = 100_000
 MOST_OF_A_NAME, MOST_OF_A_COMMENT = 100, 1000
 """Characters kept of who says something, and of what they say."""
 
@@ -85,20 +83,13 @@ def list_alerts(
         return
     settings = load_settings(context)
     start = moment("--since", since, SystemClock().now())
-    kinds, name = key_given(key)
-    is_filtered = start is not None or name is not None or firing
+    kinds, name = key_given(key, "--key")
 
     async def ask(store: Store) -> list[_Listed]:
         meant = None if name is None else await name_meant(store, kinds, name)
-        rows = [
-            row
-            for row in await store.alerts.latest(limit=_MANY if is_filtered else limit)
-            if (start is None or row.alert.opened_at >= start)
-            and (meant is None or _is_on(row.alert, kinds, meant))
-            and not (firing and (row.alert.resolved_at is not None or row.closed_at is not None))
-        ]
+        rows = await store.alerts.latest(limit=limit, since=start, name=meant, kinds=kinds, firing=firing)
         silences = await store.silences.active(SystemClock().now())
-        return [await _listed(store, settings, row, silences) for row in rows[:limit]]
+        return [await _listed(store, settings, row, silences) for row in rows]
 
     found = with_store(context, ask)
     if as_json:
@@ -121,11 +112,6 @@ def list_alerts(
             for row, heard, _, silence in found
         ),
     )
-
-
-def _is_on(alert: Alert, kinds: Sequence[str] | None, name: str) -> bool:
-    on = {alert.key, *(spike.key for spike in alert.spikes)}
-    return any(key.name == name and (kinds is None or key.kind in kinds) for key in on)
 
 
 async def _listed(store: Store, settings: Settings, row: AlertRow, silences: Sequence[Silence]) -> _Listed:

@@ -10,7 +10,7 @@ from monitor.bus.bus import Message
 from monitor.bus.streams import Stream
 from monitor.cli.context import settings as load_settings
 from monitor.cli.context import with_store
-from monitor.cli.output import AsJson, Limit, console, print_json, print_rows
+from monitor.cli.output import AsJson, Limit, console, print_json, print_rows, require_id
 from monitor.clock import SystemClock
 from monitor.domain.dead_letters import DeadLetter
 from monitor.errors import ConfigError, Mistake
@@ -54,6 +54,8 @@ def replay(
     limit: Limit = 10_000,
 ) -> None:
     """Put records on their stream again; what fails again is a dead letter again."""
+    for one in ids or ():
+        require_id(one, "monitor dead-letters list")
     settings = load_settings(context)
     done, refused = asyncio.run(_replay(settings, ids or [], limit))
     if ids and not done and not refused:

@@ -1,11 +1,12 @@
 """Commands about deliveries: what is on its way to whom, and what the other side said."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from alerts.channel import ChannelConfig, fingerprint
 from alerts.words import minute
 from monitor.cli.alert_words import delivery_document
 from monitor.cli.context import settings as load_settings
@@ -25,12 +26,11 @@ from monitor.cli.output import (
 from monitor.cli.read import Since
 from monitor.clock import SystemClock
 from monitor.errors import ConfigError, Mistake
+from monitor.settings import Settings
 from monitor.storage.deliveries import Delivery, DeliveryState, Endpoint
 from monitor.storage.store import Store
 
 app = typer.Typer(help="Deliveries of messages, the newest first.", invoke_without_command=True)
-
-_MANY = 100_000
 
 State = Annotated[DeliveryState | None, typer.Option(help="Only those that are so.")]
 Channel = Annotated[str | None, typer.Option(help="Only by this channel.")]
@@ -38,7 +38,7 @@ Channel = Annotated[str | None, typer.Option(help="Only by this channel.")]
 
 class _Listed(NamedTuple):
     deliveries: list[Delivery]
-    endpoints: dict[str, Endpoint]
+    asked: list[Endpoint]
 
 
 @app.callback()
@@ -57,12 +57,10 @@ def list_deliveries(
     start = moment("--since", since, SystemClock().now())
 
     async def ask(store: Store) -> _Listed:
-        most = limit if start is None else _MANY
-        found = await store.deliveries.latest(limit=most, state=state, channel=channel)
-        listed = [one for one in found if start is None or one.notification.created_at >= start][:limit]
-        return _Listed(listed, await store.deliveries.endpoints())
+        found = await store.deliveries.latest(limit=limit, state=state, channel=channel, since=start)
+        return _Listed(found, _in_force(await store.deliveries.endpoints()))
 
-    listed, endpoints = with_store(context, ask)
+    listed, asked = with_store(context, ask)
     if as_json:
         print_json([delivery_document(one) for one in listed])
         return
@@ -85,22 +83,28 @@ def list_deliveries(
             for one in listed
         ),
     )
-    for line in _asked_for(endpoints.values()):
+    for line in _asked_for(asked):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _asked_for(endpoints: Iterable[Endpoint]) -> list[str]:
-    """What the other side of channels asked for, as far as it holds."""
-    now = SystemClock().now()
+    """What the other side of channels asked for."""
     lines = []
     for one in endpoints:
         detail = f" ({one.detail})" if one.detail else ""
         if one.disabled_at is not None:
-            again = f"`monitor deliveries enable {one.channel}` tries it again"
-            lines.append(f"Channel {one.channel} is disabled since {minute(one.disabled_at)}{detail}; {again}.")
-        elif one.not_before is not None and one.not_before > now:
-            lines.append(f"Channel {one.channel} is left alone until {minute(one.not_before)}{detail}, as it asked.")
+            told = f"Channel {one.channel} is disabled since {minute(one.disabled_at)}{detail}"
+            lines.append(f"{told}; `monitor deliveries enable {one.channel}` tries it again.")
+        elif one.not_before is not None:
+            told = f"Channel {one.channel} is left alone until {minute(one.not_before)}{detail}, as it asked"
+            lines.append(f"{told}; `monitor deliveries enable {one.channel}` has it tried at once.")
     return lines
+
+
+def _in_force(endpoints: Mapping[str, Endpoint]) -> list[Endpoint]:
+    """Those that want nothing now, or nothing any more."""
+    now = SystemClock().now()
+    return [one for one in endpoints.values() if one.disabled_at or (one.not_before and one.not_before > now)]
 
 
 @app.command()
@@ -156,24 +160,37 @@ def retry(
     """Have deliveries attempted at once by the daemon, those that were given up too."""
     if bool(ids) == failed:
         raise ConfigError("command line", [Mistake("ID", "expected ids of deliveries, or --failed")])
-    hours = load_settings(context).alerts.expire_h
+    settings = load_settings(context)
     now = SystemClock().now()
+    expires_at = now + timedelta(hours=settings.alerts.expire_h)
 
-    async def ask(store: Store) -> int:
+    async def ask(store: Store) -> tuple[int, list[Endpoint]]:
         if failed:
-            wanted = await store.deliveries.latest(limit=_MANY, state="failed")
+            channels = await store.deliveries.channels("failed")
+            count = await store.deliveries.retry_failed(now, expires_at)
         else:
             wanted = [await _find(store, one) for one in ids or ()]
-        done = [one.notification.id[:8] for one in wanted if one.state == "delivered"]
-        if done:
-            stop(f"delivered already: {', '.join(done)}")
-        return await store.deliveries.retry([one.notification.id for one in wanted], now, now + timedelta(hours=hours))
+            if done := [one.notification.id[:8] for one in wanted if one.state == "delivered"]:
+                stop(f"delivered already: {', '.join(done)}")
+            channels = {one.notification.channel for one in wanted}
+            count = await store.deliveries.retry([one.notification.id for one in wanted], now, expires_at)
+        asked = _in_force(await store.deliveries.endpoints())
+        return count, [one for one in asked if one.channel in channels and _is_of_now(one, settings)]
 
-    count = with_store(context, ask)
+    count, asked = with_store(context, ask)
     if as_json:
-        print_json({"retried": count})
+        held = [{"channel": one.channel, "disabled_at": one.disabled_at, "not_before": one.not_before} for one in asked]
+        print_json({"retried": count, "held": held})
         return
     console.print(f"{count} put before the daemon again.", highlight=False)
+    for line in _asked_for(asked):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _is_of_now(endpoint: Endpoint, settings: Settings) -> bool:
+    """Whether the channel is set as it was when the other side asked."""
+    config = settings.alerts.channels.get(endpoint.channel)
+    return isinstance(config, ChannelConfig) and fingerprint(config) == endpoint.fingerprint
 
 
 @app.command()
@@ -182,7 +199,8 @@ def enable(
 ) -> None:
     """Forget that the other side of a channel wanted no more, or wanted to be left alone."""
     known = load_settings(context).alerts.channels
-    if not with_store(context, lambda store: store.deliveries.enable(channel)):
+    now = SystemClock().now()
+    if not with_store(context, lambda store: store.deliveries.enable(channel, now)):
         if channel not in known:
             names = ", ".join(sorted(known)) or "(there is none)"
             raise ConfigError(
@@ -190,6 +208,7 @@ def enable(
             )
         stop(f"nothing keeps channel {channel!r} from delivering; `monitor deliveries` names those that are disabled")
     console.print(
-        f"Channel {channel} is tried again. `monitor deliveries retry --failed` sends what it has missed.",
+        f"Channel {channel} is tried again, what waits for it at once. `monitor deliveries retry --failed` sends what"
+        " was given up.",
         markup=False, highlight=False, soft_wrap=True,
     )  # fmt: skip

@@ -4,7 +4,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Never, TypeVar
 
@@ -15,11 +15,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+from rich.tree import Tree
 
 from monitor.errors import ConfigError, Mistake
 
 _PIPED_WIDTH = 160
 """Columns of a table that is not printed on a terminal, unless COLUMNS says otherwise."""
+
+_UNFOLDED_WIDTH = 1_000_000
 
 console = Console(width=shutil.get_terminal_size((_PIPED_WIDTH, 50)).columns)
 errors = Console(stderr=True)
@@ -45,8 +48,19 @@ def stop(text: str) -> Never:
     raise typer.Exit(1)
 
 
+def require_id(given: str, listed_by: str) -> None:
+    """Raises: ConfigError, if nothing is given: every id begins with that."""
+    if not given.strip():
+        expected = f"expected an id, or the start of one; `{listed_by}` lists those there are"
+        raise ConfigError("command line", [Mistake("ID", expected)])
+
+
 def the_one(what: str, listed_by: str, given: str, found: Sequence[T], id_of: Callable[[T], str]) -> T:
-    """What an id, or the start of one, is to mean. Raises: typer.Exit, unless it is one."""
+    """What an id, or the start of one, is to mean.
+
+    Raises: ConfigError, if nothing is given; typer.Exit, unless it is one.
+    """
+    require_id(given, listed_by)
     if not found:
         stop(f"no {what} has an id that begins with {given!r}; `{listed_by}` lists those there are")
     if len(found) > 1:
@@ -63,6 +77,15 @@ def learning_bar(total: int, what: str = "learning again") -> Iterator[Callable[
     with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task(what, total=total)
         yield lambda done: bar.update(task, completed=done)
+
+
+@contextmanager
+def json_alone(as_json: bool) -> Iterator[None]:
+    """With --json standard output is one document: what else is printed meanwhile, by a console channel say, goes to
+    standard error.
+    """
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        yield
 
 
 def print_json(value: Any) -> None:
@@ -101,6 +124,11 @@ def print_facts(title: str, facts: Mapping[str, object]) -> None:
     for name, value in facts.items():
         table.add_row(name, Text(_cell(value)))
     console.print(table)
+
+
+def print_tree(tree: Tree) -> None:
+    """A tree, a line each: folded at an edge, what is deep in it would lose its text."""
+    Console(width=_UNFOLDED_WIDTH).print(tree)
 
 
 def sentiment(value: str | None) -> Text:
@@ -159,7 +187,10 @@ def duration(option: str, value: str) -> timedelta:
     return span
 
 
+def is_span(value: str) -> bool:
+    """Whether it is written as a length of time is, such as 2h."""
+    return value[-1:] in _SPANS and value[:-1].isdecimal()
+
+
 def _span(value: str) -> timedelta | None:
-    if value[-1:] in _SPANS and value[:-1].isdecimal():
-        return timedelta(**{_SPANS[value[-1]]: int(value[:-1])})
-    return None
+    return timedelta(**{_SPANS[value[-1]]: int(value[:-1])}) if is_span(value) else None

@@ -68,14 +68,14 @@ def headlines(
     )
 
 
-def _topic(given: str | None) -> Topic | None:
+def _topic(given: str | None, named: str = "--topic") -> Topic | None:
     """The topic meant: its name in any case, or the start of it."""
     if given is None:
         return None
     matches = [topic for topic in Topic if topic.casefold().startswith(given.casefold())]
     exact = [topic for topic in matches if topic.casefold() == given.casefold()]
     if len(exact or matches) != 1:
-        raise ConfigError("command line", [Mistake("--topic", f"expected one of: {', '.join(Topic)}")])
+        raise ConfigError("command line", [Mistake(named, f"expected a topic, one of: {', '.join(Topic)}")])
     return (exact or matches)[0]
 
 
@@ -168,13 +168,16 @@ def _observed(share: float | None) -> str | None:
     return f"{min(99, max(1, round(100 * share)))} %"
 
 
-def key_given(given: str | None) -> tuple[list[KeyKind] | None, str | None]:
-    """The key meant: "all", a topic in any case, a source, or either as tables print it, with its kind in front."""
+def key_given(given: str | None, named: str = "KEY") -> tuple[list[KeyKind] | None, str | None]:
+    """The key meant: "all", a topic in any case, a source, or either as tables print it, with its kind in front.
+
+    Raises: ConfigError, for a topic that is none; it names what was given by `named`.
+    """
     if given is None:
         return None, None
     kind, colon, name = given.partition(":")
     if colon and kind == "topic":
-        return ["topic"], str(_topic(name))
+        return ["topic"], str(_topic(name, named))
     if colon and kind in ("source", "entity"):
         return [cast("KeyKind", kind)], name
     topics = [topic for topic in Topic if topic.casefold() == given.casefold()]

@@ -6,11 +6,13 @@ from datetime import datetime
 from typing import Annotated, Any, NamedTuple
 
 import typer
+from rich.text import Text
+from rich.tree import Tree
 
 from alerts.labels import Labels
 from alerts.routes import Routes, Target
 from alerts.words import minute
-from monitor.alert_settings import RESERVED_LABELS, AlertSettings, RootRoute, Route
+from monitor.alert_settings import RESERVED_LABELS, AlertSettings, Receiver, RootRoute, Route
 from monitor.alerting import build_channels
 from monitor.cli.context import settings as load_settings
 from monitor.cli.output import THE_SAME, AsJson, console, moment, print_facts, print_json, print_rows
@@ -30,6 +32,9 @@ class _Line(NamedTuple):
     depth: int
     matchers: tuple[str, ...]
     goes_on: bool
+
+
+_SHOWN_FIRST = ("receiver", "routes", "matchers", "continue")
 
 
 @app.callback()
@@ -86,6 +91,34 @@ def _lines(alerts: AlertSettings) -> Iterator[_Line]:
             yield _Line(target, depth, (), goes_on=False)
 
 
+def tree(alerts: AlertSettings) -> Tree:
+    """The routes as `amtool config routes` shows them; beside its receiver, what each sets itself."""
+
+    def grown(route: RootRoute, receiver: str, tree: Tree) -> Tree:
+        for below in route.routes:
+            heard_by = below.receiver or receiver
+            grown(below, heard_by, tree.add(_branch(below, heard_by)))
+        return tree
+
+    root = alerts.route
+    above = Tree(Text("Routes", style="italic"))
+    grown(root, alerts.root_receiver, above.add(_branch(root, alerts.root_receiver)))
+    return above
+
+
+def _branch(route: RootRoute, receiver: str) -> Text:
+    own = route.model_dump(mode="json", exclude_defaults=True, by_alias=True)
+    parts = [f"{{{', '.join(own.get('matchers', ()))}}}"]
+    if own.get("continue"):
+        parts.append("continue: true")
+    parts.append(f"receiver: {receiver}")
+    for name, value in own.items():
+        if name not in _SHOWN_FIRST:
+            told = ", ".join(value) or "none" if isinstance(value, list) else str(value).removesuffix(".0")
+            parts.append(f"{name}: {told}")
+    return Text("  ".join(parts))
+
+
 def _matches(line: _Line) -> str:
     return f"{', '.join(line.matchers) or 'everything'}{', and goes on' if line.goes_on else ''}"
 
@@ -132,12 +165,12 @@ def try_routes(
     then = moment("--at", at, now) or now
     labels = _labels(settings, key, severity, label or ())
     routes = Routes(settings.alerts)
-    recipients = asyncio.run(_recipients(settings))
+    heard_by = asyncio.run(recipients(settings))
     reached = [
         _Reached(
             target,
             target.muted(then, severity),
-            {name: recipients[name] for name in _channels(settings.alerts, target.receiver)},
+            {name: heard_by[name] for name in _channels(settings.alerts, target.receiver)},
         )
         for target in routes.match(labels)
     ]
@@ -184,7 +217,7 @@ def _labels(settings: Settings, given: str, severity: Severity, more: Sequence[s
 
 def _key(given: str) -> Key:
     """The key meant: it need not have been counted yet. A bare name that is neither all nor a topic is an entity's."""
-    kinds, name = key_given(given)
+    kinds, name = key_given(given, "--key")
     if not name:
         raise ConfigError("command line", [Mistake("--key", "expected all, a topic, a source or a name")])
     if kinds:
@@ -194,7 +227,17 @@ def _key(given: str) -> Key:
     return Key("topic" if name in set(Topic) else "entity", name)
 
 
-async def _recipients(settings: Settings) -> dict[str, list[str]]:
+def receiver_given(alerts: AlertSettings, name: str) -> Receiver:
+    """The receiver of this name, with its enabled channels. Raises: ConfigError, naming those there are."""
+    receivers = alerts.receivers_resolved()
+    if name not in receivers:
+        known = ", ".join(sorted(receivers)) or "(there is none)"
+        raise ConfigError("command line", [Mistake("RECEIVER", f'unknown receiver "{name}"; expected one of: {known}')])
+    return receivers[name]
+
+
+async def recipients(settings: Settings) -> dict[str, list[str]]:
+    """Whom each enabled channel reaches."""
     async with build_channels(settings) as channels:
         return {name: list(channel.recipients) for name, channel in channels.items()}
 

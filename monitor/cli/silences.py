@@ -9,12 +9,23 @@ import typer
 
 from alerts.cleaning import clean
 from alerts.labels import Labels
-from alerts.words import counted
+from alerts.words import counted, minute
 from monitor.cli.alert_words import name_meant
 from monitor.cli.alerts import MOST_OF_A_COMMENT, author
 from monitor.cli.context import settings as load_settings
 from monitor.cli.context import with_store
-from monitor.cli.output import THE_SAME, AsJson, console, duration, moment, print_json, print_rows, stop, the_one
+from monitor.cli.output import (
+    THE_SAME,
+    AsJson,
+    console,
+    duration,
+    is_span,
+    moment,
+    print_json,
+    print_rows,
+    stop,
+    the_one,
+)
 from monitor.cli.read import key_given
 from monitor.clock import SystemClock
 from monitor.domain.matchers import Matcher, Op, all_match, parse
@@ -84,35 +95,98 @@ def add(
     wanted = read_matchers(matchers)
     starts_at = moment("--from", start, now) or now
     ends_at = _end(for_, until, starts_at, now)
-    if ends_at <= max(starts_at, now):
-        raise ConfigError("command line", [Mistake("--until", "expected a time after the silence begins, and to come")])
-    why = clean(comment, MOST_OF_A_COMMENT)
-    if not why:
-        raise ConfigError("command line", [Mistake("--comment", "expected why: others will ask")])
+    if ends_at <= now:  # of a length that is positive: it began too long ago
+        ago = f"{start} is a time ago: " if start is not None and is_span(start) else ""
+        over = f"{ago}it would have ended on {minute(ends_at)}; expected a later start, or a longer --for"
+        raise ConfigError("command line", [Mistake("--from", over)])
+    why = _why(comment)
     who = author(by)
     labels = Labels(load_settings(context).alerts)
 
     async def do(store: Store) -> tuple[Silence, list[str]]:
         meant = await _as_counted(store, matchers[0], wanted)
         silence = await store.silences.add(meant, starts_at, ends_at, author=who, comment=why, now=now)
-        rows = await store.alerts.firing(LIVE)
-        return silence, sorted(str(row.alert.key) for row in rows if silence_of(row, [silence], labels))
+        return silence, await _keys(store, silence, labels)
 
     silence, matched = with_store(context, do)
     if as_json:
         print_json({**_document(silence, now), "matches": matched})
         return
-    told = (
-        f"Silence {silence.id[:8]}: {_matchers(silence)}, {starts_at:%Y-%m-%d %H:%M} to {ends_at:%Y-%m-%d %H:%M} UTC."
-    )
-    console.print(f"{told} {_matched(matched)}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{_told(silence)} {_matched(matched)}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command("update")
+def update_silence(
+    context: typer.Context,
+    given: Annotated[str, typer.Argument(metavar="ID", help="Its id, or the start of it.")],
+    for_: Annotated[
+        str | None, typer.Option("--for", help="For so long from its start, or if it has begun from now.")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--until", "--end", help="Until then (UTC).")] = None,
+    comment: Annotated[str | None, typer.Option(help="Why; default: as before.")] = None,
+    by: Annotated[str | None, typer.Option(help="Who says so; default: the user of this machine.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a silence another end or comment: it ends, and one of the same alerts begins, with an id of its own."""
+    if for_ is None and until is None and comment is None:
+        raise ConfigError(
+            "command line", [Mistake("--until", "expected what is to change: --for, --until or --comment")]
+        )
+    now = SystemClock().now()
+    why = None if comment is None else _why(comment)
+    who = author(by)
+    labels = Labels(load_settings(context).alerts)
+
+    async def do(store: Store) -> tuple[Silence, Silence, list[str]]:
+        found = await store.silences.get(given)
+        old = the_one("silence", "monitor silences --expired", given, found, lambda one: one.id)
+        # What was silent before stays as it was: a silence that has begun goes on in another, from now.
+        starts_at = max(old.starts_at, now)
+        ends_at = old.ends_at if for_ is None and until is None else _end(for_, until, starts_at, now)
+        if ends_at <= now:
+            over = f"silence {old.id[:8]} is over; expected another end: --for 2h, or --until and a time"
+            raise ConfigError("command line", [Mistake("--until", over)])
+        new = await store.silences.replace(
+            old, starts_at, ends_at, author=who, comment=old.comment if why is None else why, now=now
+        )
+        if new is None:
+            stop(f"silence {old.id[:8]} has another end since a moment ago; look at it again: monitor silences")
+        if new.id == old.id:
+            stop(f"silence {old.id[:8]} says so already")
+        return old, new, await _keys(store, new, labels)
+
+    old, new, matched = with_store(context, do)
+    if as_json:
+        print_json({**_document(new, now), "replaces": old.id, "matches": matched})
+        return
+    told = f"{_told(new)} It stands for {old.id[:8]}, which has ended. {_matched(matched)}"
+    console.print(told, markup=False, highlight=False, soft_wrap=True)
+
+
+def _why(comment: str) -> str:
+    """Raises: ConfigError, if it says nothing."""
+    why = clean(comment, MOST_OF_A_COMMENT)
+    if not why:
+        raise ConfigError("command line", [Mistake("--comment", "expected why: others will ask")])
+    return why
+
+
+async def _keys(store: Store, silence: Silence, labels: Labels) -> list[str]:
+    """The keys of the alerts that fire now and that it matches."""
+    rows = await store.alerts.firing(LIVE)
+    return sorted(str(row.alert.key) for row in rows if silence_of(row, [silence], labels))
+
+
+def _told(silence: Silence) -> str:
+    start, end = (f"{at:%Y-%m-%d %H:%M}" for at in (silence.starts_at, silence.ends_at))
+    return f"Silence {silence.id[:8]}: {_matchers(silence)}, {start} to {end} UTC."
 
 
 async def _as_counted(store: Store, first: str, matchers: tuple[Matcher, ...]) -> tuple[Matcher, ...]:
     """The matchers, with the name that is given alone as articles are counted on it."""
     if not _is_name(first):
         return matchers
-    kinds, name = key_given(first)
+    kinds, name = key_given(first, "MATCHER 1")
     meant = await name_meant(store, kinds, name or "")
     typed, counted_on = Matcher("key", "=", name or ""), Matcher("key", "=", meant)
     return tuple(counted_on if one == typed else one for one in matchers)
@@ -127,7 +201,7 @@ def _matched(keys: Sequence[str]) -> str:
 
 
 def _end(length: str | None, until: str | None, starts_at: datetime, now: datetime) -> datetime:
-    """Raises: ConfigError, unless one of the two says when."""
+    """When the silence ends, after it begins. Raises: ConfigError, unless one of the two says when."""
     if (length is None) == (until is None):
         raise ConfigError("command line", [Mistake("--for", "expected --for 2h, or --until and a time")])
     if length is not None:
@@ -135,7 +209,15 @@ def _end(length: str | None, until: str | None, starts_at: datetime, now: dateti
             return starts_at + duration("--for", length)
         except OverflowError:
             raise ConfigError("command line", [Mistake("--for", "that is past the end of the calendar")]) from None
-    return moment("--until", until, now) or now
+    if until is not None and is_span(until):
+        ago = f"{until} is a time ago, as in --since; --for {until} is meant, perhaps"
+        raise ConfigError("command line", [Mistake("--until", ago)])
+    ends_at = moment("--until", until, now) or now
+    if ends_at <= max(starts_at, now):
+        begin = "now" if starts_at <= now else f"{minute(starts_at)}, when it begins"
+        past = f"expected a time after {begin}; that is {minute(ends_at)}"
+        raise ConfigError("command line", [Mistake("--until", past)])
+    return ends_at
 
 
 def read_matchers(given: Sequence[str]) -> tuple[Matcher, ...]:
@@ -171,7 +253,7 @@ def _is_name(first: str) -> bool:
 
 def _of_key(given: str) -> list[Matcher]:
     """Raises: ConfigError, for a topic that is none."""
-    kinds, name = key_given(given)
+    kinds, name = key_given(given, "MATCHER 1")
     return [*(Matcher("kind", "=", kind) for kind in kinds or ()), Matcher("key", "=", name or "")]
 
 
@@ -210,9 +292,9 @@ def expire(
 
 
 def _state(silence: Silence, now: datetime) -> str:
-    if now < silence.starts_at:
-        return "pending"
-    return "active" if now < silence.ends_at else "expired"
+    if silence.ends_at <= now:
+        return "expired"  # one that was ended before it began, too
+    return "pending" if now < silence.starts_at else "active"
 
 
 def _matchers(silence: Silence) -> str:

@@ -51,7 +51,7 @@ def spikes(
     if context.invoked_subcommand is not None:
         return
     start = moment("--since", since, SystemClock().now())
-    kinds, name = key_given(key)
+    kinds, name = key_given(key, "--key")
 
     async def ask(store: Store) -> list[Spike]:
         found = await store.spikes.latest(limit=_MANY if kinds else limit, since=start, key=name)

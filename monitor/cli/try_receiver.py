@@ -8,13 +8,14 @@ import typer
 
 from monitor.alerting import build_channels
 from monitor.cli.context import settings as load_settings
-from monitor.cli.output import AsJson, print_json, print_rows, stop
+from monitor.cli.output import AsJson, json_alone, print_json, print_rows, stop
+from monitor.cli.routes import receiver_given
 from monitor.clock import SystemClock
 from monitor.domain.alerts import Alert, Event, Notification
 from monitor.domain.record import fingerprint
 from monitor.domain.spikes import Severity, Spike, StoryEvidence
 from monitor.domain.windows import Key
-from monitor.errors import ConfigError, DeliveryError, Mistake
+from monitor.errors import DeliveryError
 from monitor.settings import Settings
 
 _KEY = Key("entity", "test")
@@ -36,15 +37,10 @@ def try_receiver(
 ) -> None:
     """Send a message that says it is a test to all recipients of a receiver, at once."""
     settings = load_settings(context)
-    receivers = settings.alerts.receivers_resolved()
-    if receiver not in receivers:
-        known = ", ".join(sorted(receivers)) or "(there is none)"
-        raise ConfigError(
-            "command line", [Mistake("RECEIVER", f'unknown receiver "{receiver}"; expected one of: {known}')]
-        )
-    if not receivers[receiver].channels:
+    if not receiver_given(settings.alerts, receiver).channels:
         stop(f"no channel of the receiver {receiver} is enabled: nobody would hear (alerts.receivers, alerts.channels)")
-    tried = asyncio.run(_send(settings, receiver, SystemClock().now()))
+    with json_alone(as_json):
+        tried = asyncio.run(_send(settings, receiver, SystemClock().now()))
     if as_json:
         print_json([{**one._asdict(), "delivered": one.reason is None} for one in tried])
     else:

@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import ColumnElement, Select, and_, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.domain.alerts import Alert
 from monitor.domain.record import fingerprint
 from monitor.domain.spikes import Spike
-from monitor.domain.windows import Key
+from monitor.domain.windows import Key, KeyKind
 from monitor.storage import tables as t
 from monitor.storage.database import Database, to_the_end
 from monitor.storage.leases import Term, fence
@@ -118,17 +118,36 @@ class Alerts:
         return await self.rows(query.limit(10))
 
     async def latest(
-        self, *, limit: int, key: Key | None = None, until: datetime | None = None, origin: str | None = None
+        self,
+        *,
+        limit: int,
+        key: Key | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        origin: str | None = None,
+        name: str | None = None,
+        kinds: Sequence[KeyKind] | None = None,
+        firing: bool = False,
     ) -> list[AlertRow]:
-        """The newest first; `until`: those opened by then."""
-        query = select(t.alert).order_by(t.alert.c.opened_at.desc(), t.alert.c.id).limit(limit)
+        """The newest first; `since`, `until`: those opened then. `name`: on a key of that name and, if given, of one of
+        these kinds, those of older programs on several keys too. `firing`: neither ended nor closed.
+        """
+        a = t.alert.c
+        # Of older programs' alerts some have lost their spikes to others: they would take the place of one to show.
+        query = select(t.alert).where(a.key.is_not(None) | exists().where(t.alert_spike.c.alert_id == a.id))
         if key is not None:
-            query = query.where(t.alert.c.key_kind == key.kind, t.alert.c.key == key.name)
+            query = query.where(a.key_kind == key.kind, a.key == key.name)
+        if name is not None:
+            query = query.where(_on(name, get_args(KeyKind) if kinds is None else kinds))
+        if since is not None:
+            query = query.where(a.opened_at >= since)
         if until is not None:
-            query = query.where(t.alert.c.opened_at <= until)
+            query = query.where(a.opened_at <= until)
         if origin is not None:
-            query = query.where(t.alert.c.group_key == origin)
-        return await self.rows(query)
+            query = query.where(a.group_key == origin)
+        if firing:
+            query = query.where(a.closed_at.is_(None), a.resolved_at.is_(None))
+        return await self.rows(query.order_by(a.opened_at.desc(), a.id).limit(limit))
 
     async def opened(self, start: datetime, end: datetime, origin: str = LIVE) -> list[AlertRow]:
         """Alerts that were open at some time in [start, end)."""
@@ -194,6 +213,15 @@ class Alerts:
             done = update(t.alert).where(a.id.in_(ids)).values(due_at=None, outcome="put into the groups of routes")
             await connection.execute(done)
         return len(spikes)
+
+
+def _on(name: str, kinds: Sequence[str]) -> ColumnElement[bool]:
+    """Alerts on such a key: their own, or where they have none that of a spike."""
+    a, key = t.alert.c, t.alert_spike.c.body["key"]
+    of_spike = exists().where(
+        t.alert_spike.c.alert_id == a.id, key[0].as_string().in_(kinds), key[1].as_string() == name
+    )
+    return and_(a.key_kind.in_(kinds), a.key == name) | and_(a.key.is_(None), of_spike)
 
 
 def _row(row: Any, spikes: Sequence[Spike]) -> AlertRow:

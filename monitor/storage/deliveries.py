@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import Row, Select, func, select, update
+from sqlalchemy import Row, Select, Update, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.domain.alerts import Notification
@@ -12,6 +12,9 @@ from monitor.errors import Reason
 from monitor.storage import tables as t
 from monitor.storage.database import Database, to_the_end
 from monitor.storage.leases import Term, fence
+
+_SOME = 500
+"""Ids in a statement: PostgreSQL's protocol allows 32,767 values."""
 
 DeliveryState = Literal["pending", "delivered", "failed"]
 
@@ -104,10 +107,17 @@ class Deliveries:
         return await self._rows(query.order_by(t.delivery.c.id).limit(10))
 
     async def latest(
-        self, *, limit: int, state: DeliveryState | None = None, channel: str | None = None
+        self,
+        *,
+        limit: int,
+        state: DeliveryState | None = None,
+        channel: str | None = None,
+        since: datetime | None = None,
     ) -> list[Delivery]:
-        """The newest first."""
+        """The newest first; `since`: those made then or later."""
         query = select(t.delivery).order_by(t.delivery.c.created_at.desc(), t.delivery.c.id).limit(limit)
+        if since is not None:
+            query = query.where(t.delivery.c.created_at >= since)
         if state is not None:
             query = query.where(t.delivery.c.state == state)
         if channel is not None:
@@ -123,11 +133,25 @@ class Deliveries:
     @to_the_end
     async def retry(self, ids: Sequence[str], now: datetime, expires_at: datetime) -> int:
         """Has these attempted at once, those given up too, under their old ids. Returns how many."""
-        d = t.delivery.c
-        again = update(t.delivery).where(d.id.in_(ids), d.state != "delivered")
+        d, wanted, count = t.delivery.c, list(dict.fromkeys(ids)), 0
         async with self._database.write() as connection:
-            found = await connection.execute(again.values(state="pending", next_attempt_at=now, expires_at=expires_at))
-            return found.rowcount
+            for first in range(0, len(wanted), _SOME):
+                again = _again(now, expires_at).where(d.id.in_(wanted[first : first + _SOME]), d.state != "delivered")
+                count += (await connection.execute(again)).rowcount
+        return count
+
+    @to_the_end
+    async def retry_failed(self, now: datetime, expires_at: datetime) -> int:
+        """Has all that were given up attempted at once, under their old ids. Returns how many."""
+        again = _again(now, expires_at).where(t.delivery.c.state == "failed")
+        async with self._database.write() as connection:
+            return (await connection.execute(again)).rowcount
+
+    async def channels(self, state: DeliveryState) -> set[str]:
+        """Those by which deliveries in that state go."""
+        query = select(t.delivery.c.channel).where(t.delivery.c.state == state).distinct()
+        async with self._database.read() as connection:
+            return set((await connection.execute(query)).scalars())
 
     async def endpoints(self) -> dict[str, Endpoint]:
         """By channel."""
@@ -145,10 +169,17 @@ class Deliveries:
             await connection.execute(insert.on_conflict_do_update(index_elements=["channel"], set_=values))
 
     @to_the_end
-    async def enable(self, channel: str) -> bool:
-        """Forgets what the other side asked for; False if it has asked for nothing."""
+    async def enable(self, channel: str, now: datetime) -> bool:
+        """Forgets what the other side asked for, and has what waits for it attempted at once; False if it has asked for
+        nothing.
+        """
+        d = t.delivery.c
+        waits = (d.state == "pending", d.channel == channel, d.next_attempt_at > now)
         async with self._database.write() as connection:
-            return (await connection.execute(t.endpoint.delete().where(t.endpoint.c.channel == channel))).rowcount > 0
+            found = await connection.execute(t.endpoint.delete().where(t.endpoint.c.channel == channel))
+            if found.rowcount:
+                await connection.execute(update(t.delivery).where(*waits).values(next_attempt_at=now))
+            return found.rowcount > 0
 
     async def digests_until(self) -> dict[str, datetime]:
         """Up to when each receiver had its digests."""
@@ -198,6 +229,10 @@ class Deliveries:
     async def _rows(self, query: Select[Any]) -> list[Delivery]:
         async with self._database.read() as connection:
             return [_delivery(row) for row in await connection.execute(query)]
+
+
+def _again(now: datetime, expires_at: datetime) -> Update:
+    return update(t.delivery).values(state="pending", next_attempt_at=now, expires_at=expires_at)
 
 
 async def insert_new(

@@ -41,13 +41,27 @@ class Silences:
         comment: str,
         now: datetime,
     ) -> Silence:
-        """The same silence said twice is one."""
-        told = sorted(str(matcher) for matcher in matchers)
-        silence_id = fingerprint("silence", *told, starts_at.isoformat(), ends_at.isoformat(), author, comment)
-        silence = Silence(silence_id, matchers, starts_at, ends_at, author, comment, now)
-        values = {**silence._asdict(), "matchers": [str(matcher) for matcher in matchers]}
+        """The same silence said twice is one; said again after it was ended, it holds again."""
+        silence = _made(matchers, starts_at, ends_at, author, comment, now)
         async with self._database.write() as connection:
-            await connection.execute(self._database.insert(t.silence).values(values).on_conflict_do_nothing())
+            await connection.execute(self._upsert(silence))
+        return silence
+
+    @to_the_end
+    async def replace(
+        self, old: Silence, starts_at: datetime, ends_at: datetime, *, author: str, comment: str, now: datetime
+    ) -> Silence | None:
+        """Ends a silence at once, if it is not over, and begins another of the same alerts: both, or neither.
+
+        None: the old one is not as it was any more; nothing was done.
+        """
+        silence = _made(old.matchers, starts_at, ends_at, author, comment, now)
+        as_it_was = (t.silence.c.id == old.id, t.silence.c.ends_at == old.ends_at)
+        over = update(t.silence).where(*as_it_was).values(ends_at=min(old.ends_at, now))
+        async with self._database.write() as connection:
+            if not (await connection.execute(over)).rowcount:
+                return None
+            await connection.execute(self._upsert(silence))
         return silence
 
     async def active(self, now: datetime) -> list[Silence]:
@@ -73,6 +87,11 @@ class Silences:
         async with self._database.write() as connection:
             return (await connection.execute(update(t.silence).where(*lasts).values(ends_at=now))).rowcount > 0
 
+    def _upsert(self, silence: Silence) -> Any:
+        values = {**silence._asdict(), "matchers": [str(matcher) for matcher in silence.matchers]}
+        insert = self._database.insert(t.silence).values(values)
+        return insert.on_conflict_do_update(index_elements=["id"], set_={"ends_at": silence.ends_at})
+
     async def _where(self, *conditions: Any) -> list[Silence]:
         query = select(t.silence).where(*conditions).order_by(t.silence.c.ends_at, t.silence.c.id)
         async with self._database.read() as connection:
@@ -81,3 +100,11 @@ class Silences:
     def _silence(self, row: Row[Any]) -> Silence:
         matchers = self._parsed.get(row.id) or tuple(parse(text) for text in row.matchers)
         return Silence(**{**row._mapping, "matchers": matchers})
+
+
+def _made(
+    matchers: tuple[Matcher, ...], starts_at: datetime, ends_at: datetime, author: str, comment: str, now: datetime
+) -> Silence:
+    told = sorted(str(matcher) for matcher in matchers)
+    silence_id = fingerprint("silence", *told, starts_at.isoformat(), ends_at.isoformat(), author, comment)
+    return Silence(silence_id, matchers, starts_at, ends_at, author, comment, now)

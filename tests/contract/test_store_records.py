@@ -294,7 +294,7 @@ async def test_what_the_other_side_asked_for_is_remembered(store: Store) -> None
     ):
         await store.deliveries.note(endpoint)
     assert await store.deliveries.endpoints() == {"desk": endpoint}
-    assert await store.deliveries.enable("desk")
+    assert await store.deliveries.enable("desk", NOW)
     assert await store.deliveries.endpoints() == {}
 
 
@@ -322,6 +322,35 @@ async def test_a_silence_holds_from_its_start_to_its_end(store: Store) -> None:
     assert await store.silences.active(NOW + MINUTE) == []
     assert [one.ends_at for one in await store.silences.get(silence.id[:8])] == [NOW + MINUTE]
     assert await store.silences.all(since=NOW + MINUTE) == []
+
+
+async def test_a_silence_that_was_ended_and_is_said_again_holds_again(store: Store) -> None:
+    matchers, since = (parse("kind=all"),), NOW + MINUTE
+    said = [
+        (await store.silences.add(matchers, since, NOW + KEEP, author="ann", comment="", now=NOW)).id for _ in range(2)
+    ]
+    assert await store.silences.expire(said[0], NOW)
+    again = await store.silences.add(matchers, since, NOW + KEEP, author="ann", comment="", now=NOW)
+    assert [one.id for one in await store.silences.active(since)] == [again.id] == list(set(said))
+
+
+async def test_a_silence_is_replaced_whole_and_only_as_it_was(store: Store) -> None:
+    matchers, later = (parse("key=x"), parse("kind!=all")), NOW + MINUTE
+    old = await store.silences.add(matchers, NOW, NOW + KEEP, author="ann", comment="a", now=NOW)
+    new = await store.silences.replace(old, later, NOW + 2 * KEEP, author="bob", comment="b", now=later)
+    assert new is not None
+    assert (new.matchers, new.author, new.comment, new.created_at) == (matchers, "bob", "b", later)
+    for moment, held in ((NOW, old), (later - MINUTE / 2, old), (later, new), (NOW + KEEP, new)):
+        assert [one.id for one in await store.silences.active(moment)] == [held.id]
+    # Whoever has seen it before that changes nothing any more.
+    assert await store.silences.replace(old, later, NOW + 3 * KEEP, author="eve", comment="c", now=later) is None
+    assert len(await store.silences.all()) == 2
+
+    over = (await store.silences.get(old.id))[0]
+    renewed = await store.silences.replace(over, NOW + KEEP, NOW + 4 * KEEP, author="ann", comment="d", now=NOW + KEEP)
+    assert renewed is not None
+    assert [one.ends_at for one in await store.silences.get(old.id)] == [later]
+    assert {one.id for one in await store.silences.active(NOW + KEEP)} == {new.id, renewed.id}
 
 
 async def test_health_is_the_last_word_of_each_component(store: Store) -> None:

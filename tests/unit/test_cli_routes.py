@@ -8,14 +8,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from alerts.channel import fingerprint
 from monitor.cli.silences import read_matchers
 from monitor.clock import SystemClock
 from monitor.domain.matchers import Matcher, Op
 from monitor.errors import ConfigError, Reason
+from monitor.settings import load
+from monitor.storage.alerts import LIVE
 from monitor.storage.deliveries import Endpoint
 from monitor.storage.store import Store
 from tests.command_line import Fill, Run
-from tests.factories import NOW, make_notification
+from tests.factories import NOW, make_notification, make_spike
 
 HOUR = timedelta(hours=1)
 
@@ -229,13 +232,59 @@ def test_deliveries_are_listed_and_shown(run: Run, sent: dict[str, str]) -> None
 def test_what_was_given_up_is_retried_under_its_id(run: Run, sent: dict[str, str]) -> None:
     refused = run("deliveries", "retry", sent["delivered"])
     assert (refused.code, "delivered already" in refused.err) == (1, True)
-    assert run("deliveries", "retry", "--failed", "--json").json == {"retried": 1}
+    assert run("deliveries", "retry", "--failed", "--json").json == {"retried": 1, "held": []}
     [again] = run("deliveries", "list", "--channel", "mail", "--state", "pending", "--json").json
     assert again["notification"] == sent["failed"]
     assert again["next_attempt_at"] > NOW.isoformat()
     assert "1 put before the daemon again" in run("deliveries", "retry", sent["pending"][:8]).out
     with pytest.raises(ConfigError, match="expected ids of deliveries, or --failed"):
         run("deliveries", "retry")
+
+
+def test_a_retry_says_which_channels_want_to_be_left_alone(
+    run: Run, sent: dict[str, str], fill: Fill, config: Path
+) -> None:
+    """As long as they are set as when they asked; and what waits for them goes at once when they are enabled."""
+    config.write_text(ROUTES)
+    mine = fingerprint(load(config).alerts.channels["chat"])
+    until = SystemClock().now() + HOUR
+
+    def asked(**fields: Any) -> None:
+        fill(lambda store: store.deliveries.note(Endpoint("chat", **{"fingerprint": mine, **fields})))
+
+    asked(not_before=until, detail="answered 429")
+    told = run("deliveries", "retry", sent["pending"]).out
+    assert "1 put before the daemon again" in told
+    assert f"Channel chat is left alone until {until:%Y-%m-%d %H:%M} UTC (answered 429), as it asked" in told
+    assert "`monitor deliveries enable chat` has it tried at once" in told
+    [held] = run("deliveries", "retry", sent["pending"], "--json").json["held"]
+    assert (held["channel"], held["disabled_at"]) == ("chat", None)
+    assert "chat" not in run("deliveries", "retry", "--failed").out  # by mail alone
+    asked(disabled_at=NOW)
+    assert "Channel chat is disabled since 2026-03-04" in run("deliveries", "retry", sent["pending"]).out
+    for over in ({"not_before": NOW}, {"not_before": until, "fingerprint": "f" * 64}):
+        asked(**over)
+        assert run("deliveries", "retry", sent["pending"], "--json").json == {"retried": 1, "held": []}
+
+
+@pytest.mark.parametrize("blank", ["", " "])
+def test_no_id_is_not_every_id(blank: str, run: Run, sent: dict[str, str], fill: Fill) -> None:
+    """As a variable of the shell gives it that is not set."""
+    silence = run("silences", "add", "kind=all", "--for", "1h", "--comment", "x", "--json").json
+    fill(lambda store: store.alerts.take(make_spike(), LIVE, HOUR))
+    commands = [
+        *(("silences", "expire", blank), ("silences", "expire", silence["id"], blank)),
+        ("silences", "update", blank, "--for", "2h"),
+        *(("alerts", command, blank) for command in ("show", "ack", "verify")),
+        *(("deliveries", command, blank) for command in ("show", "retry")),
+        *(("spikes", "show", blank), ("dead-letters", "replay", blank)),
+    ]
+    for command in commands:
+        with pytest.raises(ConfigError, match="ID: expected an id, or the start of one"):
+            run(*command)
+    assert [one["ends_at"] for one in run("silences", "--json").json] == [silence["ends_at"]]
+    assert [one["acked_at"] for one in run("alerts", "--json").json] == [None]
+    assert run("alerts", "show", run("alerts", "--json").json[0]["id"][0]).code == 0  # one letter will do
 
 
 def test_a_channel_that_was_disabled_is_enabled_once(run: Run, sent: dict[str, str], config: Path) -> None:

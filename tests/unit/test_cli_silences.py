@@ -1,6 +1,6 @@
 """`monitor silences add`: what is typed, what it comes to mean, and what it matches."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -120,3 +120,110 @@ _WORD = st.sampled_from(
 def test_a_name_that_articles_have_stays_as_it_is(title: str) -> None:
     for name in names(f"shares of {title} fell", title):
         assert as_named(name) == name
+
+
+# Another end, another comment.
+
+
+@pytest.mark.usefixtures("firing")
+def test_a_silence_gets_another_end_and_keeps_what_was(run: Run) -> None:
+    old = run("silences", "add", 'key=~"Silicon.*"', "kind=entity", *FOR, "--json").json
+    new = run("silences", "update", old["id"][:8], "--for", "1d", "--by", "kim", "--json").json
+    assert (new["matchers"], new["comment"], new["author"]) == (old["matchers"], "merger", "kim")
+    assert (new["replaces"], new["state"], new["matches"]) == (
+        old["id"],
+        "active",
+        ["entity:Silicon Valley Bank", "entity:Silicon Works"],
+    )
+    assert datetime.fromisoformat(new["ends_at"]) - datetime.fromisoformat(new["starts_at"]) == timedelta(days=1)
+    [held] = run("silences", "--json").json
+    before, _ = run("silences", "--expired", "--json").json
+    assert held["id"] == new["id"] != old["id"]
+    assert (before["id"], before["state"], before["ends_at"]) == (old["id"], "expired", new["starts_at"])
+    refused = run("silences", "update", "no", "--for", "1h")
+    assert (refused.code, "no silence has an id that begins with 'no'" in refused.err) == (1, True)
+
+
+def test_only_what_is_given_changes_and_one_that_is_over_can_be_renewed(run: Run) -> None:
+    old = run("silences", "add", "kind=all", *FOR, "--json").json
+    new = run("silences", "update", old["id"], "--comment", "night\nshift", "--json").json
+    assert (new["ends_at"], new["comment"]) == (old["ends_at"], "night shift")
+    with pytest.raises(ConfigError, match="--until"):  # over, and no new end
+        run("silences", "update", old["id"], "--comment", "again")
+    told = run("silences", "update", old["id"], "--end", "2999-01-01T08:00").out
+    assert f"to 2999-01-01 08:00 UTC. It stands for {old['id'][:8]}, which has ended." in told.replace("\n", " ")
+    assert len(run("silences", "--json").json) == 2
+
+
+def test_a_silence_to_come_keeps_its_start(run: Run) -> None:
+    start = "2998-12-31T08:00"
+    old = run(
+        "silences", "add", "kind=all", "--from", start, "--for", "2h", "--by", "mia", "--comment", "x", "--json"
+    ).json
+    new = run("silences", "update", old["id"], "--for", "3h", "--by", "mia", "--json").json
+    assert (new["starts_at"], new["state"]) == (old["starts_at"], "pending")
+    assert new["ends_at"].startswith("2998-12-31T11:00")
+    assert {one["id"]: one["state"] for one in run("silences", "--expired", "--json").json} == {
+        old["id"]: "expired",
+        new["id"]: "pending",
+    }
+    same = run("silences", "update", new["id"], "--comment", "x", "--by", "mia")
+    assert (same.code, "says so already" in same.err) == (1, True)
+    # Back to what it was at first, which had been ended for it.
+    back = run("silences", "update", new["id"], "--for", "2h", "--by", "mia", "--json").json
+    assert back["id"] == old["id"]
+    assert [one["id"] for one in run("silences", "--json").json] == [old["id"]]
+
+
+@pytest.mark.parametrize(
+    ("typed", "named"),
+    [
+        ((), "--until"),
+        (("--for", "1h", "--until", "2999-01-01"), "--for"),
+        (("--for", "soon"), "--for"),
+        (("--until", "2020-01-01"), "--until"),
+        (("--comment", "\x07 "), "--comment"),
+        (("--comment", "x", "--by", " "), "--by"),
+    ],
+)
+def test_an_update_is_checked_as_a_new_silence_is(typed: tuple[str, ...], named: str, run: Run) -> None:
+    silence = run("silences", "add", "kind=all", *FOR, "--json").json
+    with pytest.raises(ConfigError, match=named):
+        run("silences", "update", silence["id"], *typed)
+    [held] = run("silences", "--expired", "--json").json
+    assert (held["id"], held["ends_at"]) == (silence["id"], silence["ends_at"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        (("--from", "2h", "--for", "1h"), "--from: 2h is a time ago: it would have ended on .* a longer --for"),
+        (("--from", "2020-01-01", "--for", "1h"), "--from: it would have ended on 2020-01-01 01:00 UTC"),
+        (("--until", "2h"), "--until: 2h is a time ago, as in --since; --for 2h is meant, perhaps"),
+        (("--until", "2020-01-01"), "--until: expected a time after now; that is 2020-01-01 00:00 UTC"),
+        (
+            ("--from", "2999-01-02", "--until", "2999-01-01"),
+            "--until: expected a time after 2999-01-02 00:00 UTC, when it begins; that is 2999-01-01 00:00 UTC",
+        ),
+    ],
+)
+def test_an_end_that_cannot_be_names_what_was_given(typed: tuple[str, ...], told: str, run: Run) -> None:
+    with pytest.raises(ConfigError, match=told):
+        run("silences", "add", "kind=all", "--comment", "x", *typed)
+    assert run("silences", "--expired", "--json").json == []
+
+
+@pytest.mark.parametrize(
+    ("command", "named"),
+    [
+        (("alerts", "why-not", "topic:Nope"), "KEY"),
+        (("trends", "topic:Nope"), "KEY"),
+        (("alerts", "--key", "topic:Nope"), "--key"),
+        (("spikes", "--key", "topic:Nope"), "--key"),
+        (("silences", "add", "topic:Nope", *FOR), "MATCHER 1"),
+        (("headlines", "--topic", "Nope"), "--topic"),
+    ],
+)
+def test_a_topic_that_is_none_names_what_was_given(command: tuple[str, ...], named: str, run: Run) -> None:
+    with pytest.raises(ConfigError, match=f"{named}: expected a topic, one of: .*Financials"):
+        run(*command)
