@@ -56,11 +56,20 @@ class Digests:
             self._next[name] = due_after(receiver, due)
         return count
 
+    async def preview(self, name: str, now: datetime) -> tuple[Digest, Notification]:
+        """What is in a receiver's digest since the last was due, and how it would go to the first who hears, if anybody
+        does. Nothing is stored. A receiver that asks for none is shown a daily one.
+
+        Raises: StoreError.
+        """
+        receiver = self._policy.receivers[name]
+        digest = await self._digest(name, receiver, due_before(receiver, now), now)
+        address = next(iter(self._policy.addresses(name)), Address("nobody", "nobody"))
+        return digest, _notification(name, digest, address, now)
+
     async def _write(self, name: str, receiver: Receiver, due: datetime, now: datetime, term: Term | None) -> bool:
         digest = await self._digest(name, receiver, due_before(receiver, due), due)
-        # Silence of the sources is no quiet.
-        is_quiet = not digest.entries and not any(row.negative or row.observed == 0 for row in digest.keys)
-        addresses = [] if is_quiet and not receiver.digest_when_quiet else self._policy.addresses(name)
+        addresses = [] if is_quiet(digest) and not receiver.digest_when_quiet else self._policy.addresses(name)
         notifications = [_notification(name, digest, address, now) for address in addresses]
         expires_at = now + timedelta(hours=self._policy.settings.expire_h)
         await self._store.deliveries.add_digest(name, due, notifications, now, expires_at, term)
@@ -116,6 +125,11 @@ class Digests:
                 stories, negative = sums.get(row.key, (0, 0))
                 sums[row.key] = stories + row.stories, negative + row.negative_stories
         return sums
+
+
+def is_quiet(digest: Digest) -> bool:
+    """Whether nothing happened. Silence of the sources is no quiet."""
+    return not digest.entries and not any(row.negative or row.observed == 0 for row in digest.keys)
 
 
 def due_after(receiver: Receiver, moment: datetime) -> datetime:

@@ -1,4 +1,4 @@
-"""Writes notifications to standard output."""
+"""Writes notifications to standard output; where a command keeps that for JSON, to standard error."""
 
 import sys
 from typing import Literal, Self, TextIO
@@ -36,7 +36,7 @@ class Console:
             self._stream.write(told.encode(encoding, "backslashreplace").decode(encoding))
             self._stream.flush()
         except (OSError, ValueError):
-            raise DeliveryError(Reason.UNREACHABLE, "standard output is closed") from None
+            raise DeliveryError(Reason.UNREACHABLE, "the console is closed") from None
 
 
 def build(config: Config, deps: Deps) -> Channel:  # noqa: ARG001  every channel is built alike

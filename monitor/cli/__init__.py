@@ -4,9 +4,13 @@ Exit codes: 0 done; 1 it could not be done (the text says why); 2 the configurat
 labelled file is wrong; 3 another process does this work already; 130 stopped at once by a second signal.
 """
 
+import errno
 import gc
 import io
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -18,11 +22,13 @@ from monitor.cli import (
     backtest,
     bench,
     chaos,
+    check,
     daemon,
     database,
     dead_letters,
     deliveries,
     detect,
+    digests,
     evaluate,
     explain,
     feeds,
@@ -46,13 +52,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (daemon, read, detect, backtest, label, train, evaluate, explain, chaos):
+for module in (daemon, check, read, detect, backtest, label, train, evaluate, explain, chaos):
     module.register(app)
 app.add_typer(spikes.app, name="spikes")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(silences.app, name="silences")
 app.add_typer(routes.app, name="routes")
 app.add_typer(deliveries.app, name="deliveries")
+app.add_typer(digests.app, name="digests")
 app.add_typer(feeds.app, name="feeds")
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(models.app, name="models")
@@ -96,8 +103,13 @@ def main() -> None:
             # Whatever a headline holds can be printed; and what programs read is UTF-8, as JSON has to be.
             encoding = None if stream.isatty() else "utf-8"
             stream.reconfigure(encoding=encoding, errors="backslashreplace")
+    with _output_told_of():
+        _run()
+
+
+def _run() -> None:
     try:
-        app()
+        app(prog_name="monitor")
     except BaseExceptionGroup as group:
         _fail(_first(group))
     except MonitorError as error:
@@ -112,6 +124,39 @@ def main() -> None:
         sys.exit(1)
 
 
+@contextmanager
+def _output_told_of() -> Iterator[None]:
+    """One line, and exit code 1, where standard output takes no more; none where its reader has gone."""
+    try:
+        try:
+            yield
+        finally:
+            _flush()
+    except OSError as error:
+        if not _is_of_output(error):
+            raise
+        with Path(os.devnull).open("wb") as nowhere:  # what is left over is not tried once more at the very end
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        if error.errno != errno.EPIPE:
+            _say(f"standard output: {error.strerror}")
+        sys.exit(1)
+
+
+def _is_of_output(error: OSError) -> bool:
+    try:
+        _flush()  # it still holds what could not be written, and fails again
+    except OSError:
+        return True
+    # Without a buffer it holds nothing. Errors of files have a name, but for those that a full disk gives to a write.
+    unbuffered = isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.write_through
+    return unbuffered and error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EPIPE)
+
+
+def _flush() -> None:
+    if sys.stdout is not None and not sys.stdout.closed:
+        sys.stdout.flush()
+
+
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
@@ -122,7 +167,11 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 def _fail(error: BaseException) -> None:
     if not isinstance(error, MonitorError):
         raise error
-    errors.print(f"monitor: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+    _say(str(error))
     if isinstance(error, InvariantError):
         raise error
     sys.exit({ConfigError: 2, DatasetError: 2, ModelError: 2, BusyError: 3}.get(type(error), 1))
+
+
+def _say(text: str) -> None:
+    errors.print(f"monitor: {text}", style="red", markup=False, highlight=False, soft_wrap=True)

@@ -1,8 +1,7 @@
-"""Commands that run something: the daemon, a replay, the demo; and those that look at it."""
+"""Commands that run something: the daemon, a replay, the demo; and the one that looks at it."""
 
 import asyncio
 import gzip
-import json
 import os
 import shutil
 import signal
@@ -24,11 +23,11 @@ from monitor.cli.output import (
     AsJson,
     console,
     errors,
+    json_alone,
     print_facts,
     print_json,
     print_rows,
     sentiment,
-    without_passwords,
 )
 from monitor.clock import SystemClock
 from monitor.demo.run import run_demo
@@ -36,7 +35,6 @@ from monitor.errors import ConfigError, Mistake
 from monitor.replay import Report
 from monitor.replay import replay as play
 from monitor.settings import Settings, find_config, load
-from monitor.web.build import require_links
 
 _STALE_BEATS = 3
 
@@ -45,7 +43,6 @@ def register(app: typer.Typer) -> None:
     app.command()(run)
     app.command()(demo)
     app.command()(replay)
-    app.command()(check)
     app.command()(status)
 
 
@@ -148,7 +145,8 @@ def replay(
                 progress=lambda n: bar.advance(task, n),
             )
 
-    report = asyncio.run(go())
+    with json_alone(as_json):
+        report = asyncio.run(go())
     facts = {
         **report._asdict(),
         "per_s": report.read / report.took_s if report.took_s else 0.0,
@@ -187,31 +185,6 @@ def _lines(file: Path) -> int:
         raise FileNotFoundError(file)
     with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as lines:
         return sum(1 for line in lines if line.strip())
-
-
-def check(context: typer.Context, as_json: AsJson = False) -> None:
-    """Check the configuration, and print it as resolved; secrets are hidden."""
-    settings = load_settings(context)
-    application.require_shared_database(settings)
-    if settings.web.enabled:
-        require_links(settings)
-    resolved: dict[str, Any] = without_passwords(settings.model_dump(mode="json"))
-    if as_json:
-        print_json(resolved)
-        return
-    facts: dict[str, object] = {}
-    for section, value in resolved.items():
-        if section == "feeds":
-            facts["feeds"] = f"{sum(feed['enabled'] for feed in value.values())} enabled of {len(value)}"
-        elif isinstance(value, dict):
-            facts.update({f"{section}.{key}": _plain(item) for key, item in value.items()})
-        else:
-            facts[section] = value
-    print_facts("Configuration: no mistakes", facts)
-
-
-def _plain(value: object) -> object:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
 
 
 def status(context: typer.Context, as_json: AsJson = False) -> None:

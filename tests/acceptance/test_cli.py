@@ -43,7 +43,8 @@ READING = (
 COMMANDS = (
     *("run", "demo", "replay", "check", "status", "headlines", "trends", "spikes", "alerts", "label"),
     *("spikes show", "spikes power", "alerts list", "alerts show", "alerts verify", "alerts ack", "alerts why-not"),
-    *("alerts test", "silences list", "silences add", "silences expire", "routes show", "routes test"),
+    *("alerts test", "silences list", "silences add", "silences update", "silences expire"),
+    *("routes show", "routes test", "digests preview"),
     *("deliveries list", "deliveries show", "deliveries retry", "deliveries enable"),
     *("feeds list", "feeds resume", "feeds test", "feeds import", "dead-letters list", "dead-letters replay"),
 )
@@ -98,6 +99,9 @@ def test_filters_filter(full: Workplace) -> None:
         "alerts why-not all --at soon",
         "silences add kind=all --comment x",
         "silences add severity!=critical --comment x --for 1h",
+        "silences update abc",
+        "digests preview nobody",
+        "digests preview default --at 2999-01-01",
         "routes test --key all --label severity=high",
         "deliveries list --state lost",
         "deliveries retry",

@@ -87,6 +87,14 @@ def test_the_burst_is_found(played: tuple[Workplace, dict[str, Any]]) -> None:
     assert all(alert["deliveries"] == [] for alert in place.ask("alerts"))
 
 
+def test_with_json_what_a_channel_prints_is_no_part_of_the_document(made: Archive, tmp_path: Path) -> None:
+    place = Workplace(tmp_path, '[alerts.channels.screen]\nkind = "console"\n')
+    done = place.call("replay", str(made.write(tmp_path / "archive.jsonl")), "--deliver", "--json")
+    assert done.json()["spikes"] > 0
+    told = [one for one in place.ask("deliveries", "--limit", "1000") if one["state"] == "delivered"]
+    assert done.err.count("Why you: receiver default") == len(told) > 0
+
+
 def test_a_second_replay_changes_nothing(played: tuple[Workplace, dict[str, Any]]) -> None:
     place, first = played
     before = place.dump(*ALL)

@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from alerts.doubts import doubts
 from alerts.inhibit import inhibited
 from alerts.labels import Labels
 from alerts.routes import Routes
 from monitor.alert_settings import AlertSettings
+from monitor.cli.output import print_tree
+from monitor.cli.routes import tree
 from monitor.domain.record import utc
 from monitor.domain.spikes import Severity
 from monitor.domain.windows import ALL, Key
@@ -81,3 +84,12 @@ def test_a_typo_in_a_receiver_is_refused_as_the_page_says(config: Path) -> None:
         load(config)
     (mistake,) = caught.value.mistakes
     assert f"`{mistake.key}: {mistake.expected}`" in PAGE.read_text(encoding="utf-8")
+
+
+def test_its_tree_of_routes_is_the_one_that_is_printed(
+    example: AlertSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (shown,) = re.findall(r"```text\n(Routes\n.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    print_tree(tree(example))
+    assert capsys.readouterr().out == shown
+    assert doubts(example) == []
