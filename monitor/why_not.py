@@ -126,9 +126,9 @@ async def why_not(
             heard = await heard_of(store, row, None if as_it_stands else at)
             silences = await store.silences.active(at) if as_it_stands else []
             return Answer(key, at, Cause.ALERT, row, heard, silence_of(row, silences, Labels(alerts)))
-    for spike in await store.spikes.latest(limit=_LATEST, key=key.name):
+    for spike in await store.spikes.latest(limit=_LATEST, key=key.name, kinds=[key.kind]):
         goes_on = spike.state == "firing" if spike.resolved_at is None else at < spike.resolved_at
-        if spike.key == key and spike.detected_at <= at and goes_on:
+        if spike.detected_at <= at and goes_on:
             return Answer(key, at, Cause.NOT_TAKEN_UP, last, spike=spike)
     watch = await asyncio.to_thread(untaught)
     evidence = await _evidence(store, key, at, settings, watch.looks_back)

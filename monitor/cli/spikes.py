@@ -54,8 +54,7 @@ def spikes(
     kinds, name = key_given(key, "--key")
 
     async def ask(store: Store) -> list[Spike]:
-        found = await store.spikes.latest(limit=_MANY if kinds else limit, since=start, key=name)
-        return [spike for spike in found if not kinds or spike.key.kind in kinds][:limit]
+        return await store.spikes.latest(limit=limit, since=start, key=name, kinds=kinds)
 
     found = with_store(context, ask)
     if as_json:

@@ -8,7 +8,7 @@ from sqlalchemy import Row, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.domain.spikes import Spike, StoryEvidence
-from monitor.domain.windows import Key
+from monitor.domain.windows import Key, KeyKind
 from monitor.storage import tables as t
 from monitor.storage.database import Database, to_the_end
 
@@ -57,13 +57,22 @@ class Spikes:
                 told = (t.spike.c.id == spike.id, t.spike.c.state == spike.state)
                 await connection.execute(update(t.spike).where(*told).values(published_at=now))
 
-    async def latest(self, *, limit: int, since: datetime | None = None, key: str | None = None) -> list[Spike]:
-        """The newest first."""
+    async def latest(
+        self,
+        *,
+        limit: int,
+        since: datetime | None = None,
+        key: str | None = None,
+        kinds: Sequence[KeyKind] | None = None,
+    ) -> list[Spike]:
+        """The newest first; `key`: on keys of that name, `kinds`: of one of these kinds."""
         query = select(t.spike).order_by(t.spike.c.detected_at.desc(), t.spike.c.id).limit(limit)
         if since is not None:
             query = query.where(t.spike.c.detected_at >= since)
         if key is not None:
             query = query.where(t.spike.c.key == key)
+        if kinds is not None:
+            query = query.where(t.spike.c.key_kind.in_(kinds))
         async with self._database.read() as connection:
             return [_spike(row) for row in await connection.execute(query)]
 

@@ -115,6 +115,8 @@ async def test_a_spike_comes_back_as_it_was_stated(store: Store) -> None:
     await stated(store, spike)
     assert await store.spikes.latest(limit=9) == sorted([spike, other], key=lambda found: found.id)
     assert await store.spikes.latest(limit=9, key="Financials", since=NOW) == [spike]
+    assert await store.spikes.latest(limit=9, key="Financials", kinds=["topic"]) == [spike]
+    assert await store.spikes.latest(limit=9, key="Financials", kinds=["entity", "source"]) == []
     assert await store.spikes.latest(limit=9, since=NOW + MINUTE) == []
 
 
