@@ -63,9 +63,9 @@ def test_an_id_must_be_one(place: Workplace) -> None:
     unknown = place.call("spikes", "show", "nothing")
     assert (unknown.code, unknown.out) == (1, "")
     assert "no spike has an id that begins with 'nothing'; `monitor spikes` lists" in unknown.err
-    several = place.call("spikes", "show", "")
-    assert (several.code, several.out) == (1, "")
-    assert "give more of it" in several.err
+    none = place.call("spikes", "show", "")
+    assert (none.code, none.out) == (2, "")
+    assert "expected an id, or the start of one" in none.err
 
 
 def test_what_was_changed_in_the_tables_is_told(place: Workplace, tmp_path: Path) -> None:
