@@ -145,12 +145,9 @@ def _count(evidence: Evidence) -> str:
 
 
 def _needs(learned: Learned) -> str:
-    """How many negative stories would fire, over each horizon that is looked at."""
-    told = [
-        f"{power.needed} within {span(timedelta(seconds=power.horizon_s))}"
-        for power in learned.powers
-        if power.needed is not None
-    ]
+    """How many negative stories would fire, each number with the longest horizon that it does for."""
+    longest = {power.needed: power.horizon_s for power in learned.powers if power.needed is not None}
+    told = [f"{needed} within {span(timedelta(seconds=horizon_s))}" for needed, horizon_s in longest.items()]
     return " or ".join(told) or "more than anybody publishes"
 
 
