@@ -39,7 +39,11 @@ class Receiver(LoopbackServer):
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers.get("content-length", 0)))
+                length = int(self.headers.get("content-length", 0))
+                body = self.rfile.read(length)
+                if len(body) < length:  # the sender was killed between two pieces: nothing has come
+                    self.close_connection = True
+                    return
                 receiver._keep(self.headers.get("webhook-id", ""), body)
                 self.send_response(204)
                 self.end_headers()

@@ -43,8 +43,15 @@ def servers() -> list[str]:
 def chaos(place: Workplace, *arguments: str) -> Any:
     played = [str(Path(ARCHIVE).resolve())] if ARCHIVE else ["--items", "900"]
     ended = place.run("chaos", *played, *arguments, "--json", limit_s=LIMIT_S)
-    assert ended.code == 0, ended
+    assert ended.code == 0, f"{ended.err}\n{_differences(ended.out)}"
     return json.loads(ended.out)
+
+
+def _differences(report: str) -> str:
+    """The rows that differ, of the first rounds: all of the report would be cut where it matters."""
+    rounds = json.loads(report).get("compared", []) if report.startswith("{") else []
+    parts = [part for parts in rounds for part in parts if not part["equal"]]
+    return "\n".join(f"{part['part']}: - {part['missing'][:3]} + {part['added'][:3]}" for part in parts) or report
 
 
 def check(report: Any, killed: set[str]) -> None:

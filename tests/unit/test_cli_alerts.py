@@ -290,7 +290,7 @@ STALE = _late(burst(), timedelta(minutes=20))
         ("not_watched", "source:wire 1", '[detect]\nkeys = ["all"]', [], "is not watched for spikes"),
         ("no_bad_news", "topic:Energy | Oil", "", calm(9), "no story came in the 12 h before"),
         ("warming_up", "all", "", [*calm(1), *burst()], "warming up"),
-        ("too_few", "all", "[detector]\nmin_stories = 90", [*calm(9), *burst()], "too few close together; it takes 90 within 2 h."),
+        ("too_few", "all", "[detector]\nmin_stories = 90", [*calm(9), *burst()], "it takes 90 within 2 h."),
         ("below_threshold", "all", "[detector]\ntheta = 40", [*calm(9), *burst()], "below the 40.0 from which"),
         (
             "too_few_sources", "all", CARRIED,

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import socket
 from pathlib import Path
 
 import httpx
@@ -69,6 +70,21 @@ def test_the_receiver_notices_what_comes_twice_and_what_contradicts() -> None:
     assert receiver.bodies == {name: hashlib.sha256(body).hexdigest()[:16] for name, body in (("a", b"1"), ("b", b"2"))}
     assert receiver.repeated == 2
     assert receiver.contradicted == {"b"}
+
+
+@pytest.mark.parametrize("part", [b"", b"the first ha"])
+def test_a_message_whose_sender_dies_in_the_middle_of_it_has_not_come(part: bytes) -> None:
+    body = b"the first half, and the second"
+    with Receiver() as receiver:
+        url = httpx.URL(receiver.url)
+        with socket.create_connection((url.host, url.port)) as sender:
+            head = f"POST {url.path} HTTP/1.1\r\nHost: x\r\nwebhook-id: a\r\nContent-Length: {len(body)}\r\n\r\n"
+            sender.sendall(head.encode() + part)
+            sender.shutdown(socket.SHUT_WR)
+            assert sender.recv(1) == b"", "no answer"
+        assert receiver.bodies == {}
+        assert httpx.post(url, content=body, headers={"webhook-id": "a"}, trust_env=False).status_code == 204
+    assert (receiver.repeated, receiver.contradicted) == (0, set())
 
 
 def test_a_package_that_is_missing_is_told_with_the_remedy() -> None:
