@@ -39,6 +39,7 @@ class Line:
         self._negative_from = settings.detect.negative_from
         self._wait = timedelta(seconds=settings.alerts.group_wait_s + settings.alerts.group_interval_s)
         self._has_looked = False
+        self._sent_at: datetime | None = None
 
     async def look(self, starts: Iterable[datetime], *, last: bool) -> None:
         """Looks at what came, at the end of each of these buckets that holds bad news: without it no score rises.
@@ -71,7 +72,7 @@ class Line:
             self._clock.set(moment)
             await self._tick(moment)  # what has ended by then is not to be told as if it fired
             await self._dispatch.dispatch_once()
-            before = moment
+            before = self._sent_at = moment
 
     async def _tick(self, moment: datetime) -> None:
         published = self.detect.published
@@ -84,13 +85,14 @@ class Line:
     async def _next_moment(self) -> datetime | None:
         """The bucket's end at which something is due, or at which a spike that fires may be over; not before now."""
         now = self._clock.now()
-        ends = [bucket_start(due) + _BUCKET for due in [await self._next_due()] if due is not None]
+        ends = []
+        if (due := await self._store.groups.next_due(self._origin)) is not None:
+            ends.append(bucket_start(due) + _BUCKET)
+        if self._deliver and (due := await self._store.deliveries.next_attempt()) is not None:
+            # Made at a bucket's end by a process that was killed before it sent it: it goes at the time at which it
+            # would have gone.
+            is_left = due == bucket_start(due) != self._sent_at
+            ends.append(due if is_left else bucket_start(due) + _BUCKET)
         if (since := await self._store.spikes.firing_since()) is not None:
             ends.append(bucket_start(max(since, now)) + _BUCKET)
         return max(now, min(ends)) if ends else None
-
-    async def _next_due(self) -> datetime | None:
-        moments = [await self._store.groups.next_due(self._origin)]
-        if self._deliver:
-            moments.append(await self._store.deliveries.next_attempt())
-        return min((moment for moment in moments if moment is not None), default=None)
