@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import re2
 
 from monitor.backtest.facts import Alarm, Negative, Played
+from monitor.domain.matchers import compiled
 from monitor.domain.spikes import Severity, Spike
 from monitor.domain.windows import Key
 from monitor.errors import DatasetError
@@ -38,15 +38,8 @@ class TitlePattern:
     """
 
     def __init__(self, pattern: str) -> None:
-        options = re2.Options()
-        options.case_sensitive = False
-        options.log_errors = False  # or RE2 writes them to standard error as well
         self.pattern = pattern
-        try:
-            self._expression: Any = re2.compile(pattern, options)
-        except re2.error as error:
-            why = error.args[0].decode("utf-8", "replace") if error.args else "unknown"
-            raise ValueError(f"not a regular expression of RE2: {pattern[:200]!r}: {why}") from None
+        self._expression = compiled(pattern, case_sensitive=False)
 
     def is_in(self, title: str) -> bool:
         # RE2 reads UTF-8; half a surrogate pair, which a feed may contain, has no form in it.
@@ -192,7 +185,7 @@ def _episode(where: str, row: dict[str, str]) -> Episode:
     try:
         match = TitlePattern(row["match"]) if row.get("match") else None
     except ValueError as error:
-        raise DatasetError(f"{where}, column match: {error}") from None
+        raise DatasetError(f"{where}, column match: not a {error}") from None
     try:
         severity = Severity(row["severity"].lower()) if row.get("severity") else None
     except ValueError:

@@ -42,7 +42,10 @@ class Matcher:
         if self.op not in get_args(Op):
             raise ValueError(f"unknown operator {self.op!r}; expected one of: {', '.join(get_args(Op))}")
         if self.op in ("=~", "!~"):
-            object.__setattr__(self, "_expression", _compiled(self.value))
+            try:
+                object.__setattr__(self, "_expression", compiled(self.value))
+            except ValueError as error:
+                raise ValueError(f"no {error}") from None
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         found = labels.get(self.name, "")
@@ -89,16 +92,21 @@ MatcherText = Annotated[Matcher, PlainValidator(_read), PlainSerializer(str, ret
 """A matcher in the configuration, where it is text."""
 
 
-def _compiled(pattern: str) -> Any:
+def compiled(pattern: str, *, case_sensitive: bool = True) -> Any:
+    """An expression of RE2: run in time linear in the text, whatever it is.
+
+    Raises: ValueError, if it is none; its text says what it is no example of, and why.
+    """
     options = re2.Options()
+    options.case_sensitive = case_sensitive
     options.log_errors = False  # or RE2 writes them to standard error as well
     try:
         return re2.compile(pattern, options)
     except re2.error as error:
         why = error.args[0].decode("utf-8", "replace") if error.args else "unknown"
-        raise ValueError(f"no regular expression of RE2: {pattern[:200]!r}: {why}") from None
+        raise ValueError(f"regular expression of RE2: {pattern[:200]!r}: {why}") from None
     except UnicodeEncodeError:
-        raise ValueError(f"no regular expression of RE2: {pattern[:200]!r}: not UTF-8") from None
+        raise ValueError(f"regular expression of RE2: {pattern[:200]!r}: not UTF-8") from None
 
 
 def _quote(text: str) -> str:
